@@ -1,0 +1,60 @@
+"""Every error the worker raises on purpose; the class decides whether the work is retried.
+
+Messages never hold reflection text: they name ids, fields, files, addresses and remedies.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class FeltsenseError(Exception):
+    """Base of all deliberate errors. `exit_code` is what the command line returns (product page, section 4)."""
+
+    exit_code = 2
+    retryable = False
+
+
+class Rejected(FeltsenseError):
+    """One event (or message) breaks the contract; it goes to `dead_letters`, its neighbours go on.
+
+    `reason` is a stable code from `worker.events.reflection.REASONS`; `field` names the offending field; `detail` never quotes text.
+    """
+
+    exit_code = 3
+
+    def __init__(self, reason: str, detail: str, *, field: str | None = None) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+        self.field = field
+
+
+class BundleRefused(FeltsenseError):
+    """The bundle's digests, format or feature schema do not match; nothing of it is used."""
+
+    def __init__(self, folder: Path | str, why: str) -> None:
+        super().__init__(f"bundle {folder} refused: {why}")
+        self.folder = str(folder)
+
+
+class EncoderMissing(FeltsenseError):
+    """The encoder's package or files are not installed, or their digest is not the one the bundle names."""
+
+
+class DeviceFailed(FeltsenseError):
+    """No device of the plan could compile or run a model."""
+
+    exit_code = 4
+    retryable = True
+
+
+class ServiceMissing(FeltsenseError):
+    """Broker or database cannot be reached or started; the message names the address and the remedy."""
+
+    exit_code = 4
+    retryable = True
+
+
+class UsageError(FeltsenseError):
+    """The call itself is wrong (bad option, unreadable file)."""

@@ -1,0 +1,2 @@
+"""Lexical features (placeholder names until the extractor lands)."""
+LEXICAL: tuple[str, ...] = ("valence",)

@@ -1,0 +1,39 @@
+"""The operator's settings: environment variables `FELTSENSE_*` (or a `.env` file), validated once at the border."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Every knob of the worker; the README's configuration table is made from the descriptions."""
+
+    model_config = SettingsConfigDict(env_prefix="FELTSENSE_", env_file=".env", extra="ignore", frozen=True)
+
+    run_dir: Path = Field(Path("run"), description="Folder of the running instance: state file, sockets, embedded data.")
+    cache_dir: Path = Field(Path(".cache"), description="Folder of the exported encoder and compiled models.")
+    bundle: Path | None = Field(None, description="Bundle folder; the starter bundle when unset.")
+    broker_url: str | None = Field(None, description="Redis-protocol URL; an embedded Valkey when unset.")
+    database_url: str | None = Field(None, description="Postgres URL; an embedded Postgres when unset.")
+
+    event_key: SecretStr | None = Field(None, description="Base64 of 32 bytes: seals events on the wire; unsealed ones are then refused.")
+    store_text: Literal["keep", "drop"] = Field("keep", description="Keep the text in `reflections`, or drop it.")
+
+    concurrency: int = Field(16, ge=1, le=256, description="Celery messages in flight in one worker.")
+    max_batch_size: int = Field(64, ge=1, le=1024, description="Most reflections a stage takes at once.")
+    max_wait_ms: float = Field(2.0, ge=0, le=1000, description="Longest wait for a batch to fill.")
+
+    device_plan: tuple[str, ...] = Field(("GPU", "NPU", "CPU"), description="Encoder devices, first that works.")
+    temporal_device_plan: tuple[str, ...] = Field(("NPU", "CPU"), description="Temporal net devices, first that works.")
+    precision: Literal["auto", "f32", "bf16"] = Field("auto", description="Encoder arithmetic; auto takes bf16 where the device has it.")
+    inference_threads: int = Field(2, ge=1, description="CPU threads of the encoder.")
+    streams: int = Field(2, ge=1, description="Encoder batches computed at once on the CPU.")
+
+    flower: bool = Field(True, description="`feltsense up` also starts Flower.")
+    flower_port: int = Field(5555, ge=0, le=65535, description="Flower's port on 127.0.0.1; 0 picks a free one.")
+    metrics_port: int = Field(9464, ge=0, le=65535, description="Prometheus metrics on 127.0.0.1; 0 picks a free one.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severity logged.")
