@@ -1,0 +1,77 @@
+# Everything a newcomer needs: `make demo`. Each target sets up what it uses; the second time that costs nothing.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The caller's choice first, then the first interpreter that runs and is new enough (a pyenv shim exists without running).
+PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
+# The locks are complete, and one package declares dependencies the product does not use (requirements/encoder.txt).
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps
+COMPILE := $(BIN)/python -m piptools compile --quiet --upgrade --strip-extras --no-header --annotation-style=line \
+	--no-emit-find-links --no-emit-index-url --no-emit-trusted-host --no-emit-options --build-deps-for editable
+export PIP_ROOT_USER_ACTION := ignore
+export OMP_NUM_THREADS ?= 2
+
+.PHONY: help demo test check bench bundle lock clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo [FILE=events.jsonl]   set everything up and run the main job on the sample, or on FILE"
+	@echo "make test [ARGS=...]            set everything up and run the tests"
+	@echo "make check                      lint, format, types, import contracts"
+	@echo "make bench                      measure throughput, latency and exactness; writes bench/results.json"
+	@echo "make bundle DATA=...            rebuild the starter bundle from the corpora"
+	@echo "make lock                       re-resolve the pinned dependencies"
+	@echo "make clean                      remove the instance's data, caches and the virtual environment"
+
+$(VENV)/.created:
+	@test -n "$(PYTHON)" || { echo "Feltsense needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is not Python 3.11 or newer" >&2; exit 2; }
+	@echo "Creating $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV) || { echo "$(PYTHON) cannot create a virtual environment; on Debian and Ubuntu install python3.11-venv" >&2; exit 2; }
+	@touch $@
+
+$(VENV)/.serving: requirements/serving.lock pyproject.toml | $(VENV)/.created
+	@echo "Installing what the worker runs on (requirements/serving.lock; a minute or two)"
+	@$(INSTALL) --requirement requirements/serving.lock
+	@$(INSTALL) --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.lock pyproject.toml | $(VENV)/.created
+	@echo "Installing what the trainer and the tests need too (requirements/dev.lock; a few minutes)"
+	@$(INSTALL) --requirement requirements/dev.lock
+	@$(INSTALL) --no-build-isolation --editable .
+	@touch $(VENV)/.serving $@
+
+# `exec`, so that make itself is the demo's parent and the demo sees it die.
+demo: $(VENV)/.serving
+	@exec $(BIN)/python -m worker.demo $(if $(FILE),"$(FILE)")
+
+test: $(VENV)/.dev
+	@exec $(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+bench: $(VENV)/.serving
+	@exec $(BIN)/python -m benchmarks $(ARGS)
+
+bundle: $(VENV)/.dev
+	@exec $(BIN)/python -m trainer.rebuild $(DATA) $(ARGS)
+
+# torch carries the registry's build tag ("+cpu") here and none elsewhere; the tag is no part of the pin.
+lock: $(VENV)/.dev
+	$(COMPILE) --output-file requirements/serving.lock pyproject.toml
+	$(COMPILE) --extra dev --allow-unsafe --constraint requirements/serving.lock --output-file requirements/dev.lock pyproject.toml
+	sed -i -e 's/^\(torch==[0-9.]*\)+[a-z0-9]*/\1/' -e 's|-c requirements/serving.lock, ||' requirements/dev.lock
+	for name in serving dev; do \
+		cat requirements/$$name.head requirements/$$name.lock requirements/encoder.txt > requirements/$$name.lock.tmp && \
+		mv requirements/$$name.lock.tmp requirements/$$name.lock; done
+
+clean:
+	@for link in run/postgres run/*/postgres; do \
+		if [ -L "$$link" ]; then case "$$(readlink "$$link")" in */feltsense/*) rm -rf "$$(readlink "$$link")";; esac; fi; done
+	rm -rf run bench build dist .cache $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
