@@ -36,14 +36,13 @@ def pad(timelines: Sequence[Timeline]) -> tuple[Floats, Floats]:
     return history, ages
 
 
-def extract(timelines: Sequence[Timeline], static: Floats) -> Floats:
-    """Temporal features float64 [n, len(TEMPORAL)]; `static` [n, len(STATIC)] gives the local hour of now.
+def extract(history: Floats, ages: Floats, static: Floats) -> Floats:
+    """Temporal features float64 [n, len(TEMPORAL)] of `pad`'s arrays; `static` [n, len(STATIC)] gives the local hour of now.
 
     EMA weights of k valid values, newest first, are a(1-a)^i, the oldest taking the rest; `volatility_7d` is the standard
     deviation over 7 days; `shift` is the mean weighted by 2^(-age / 3 days) minus the plain mean; `mean` is shrunken by
     `SHRINKAGE` pseudo-observations of `NEUTRAL`.
     """
-    history, ages = pad(timelines)
     columns: dict[str, Floats] = {}
     for name in _SERIES:
         _series(columns, name, history[:, :, HISTORY.index(name)], ages)

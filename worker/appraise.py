@@ -1,0 +1,197 @@
+"""Stage A: one text by itself. The text bases predict, their blends become emotions, willingness, risk and the trace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.blend.stack import combine
+from worker.bundle.contents import Contents
+from worker.events.perception import Appraisal, Risk, Trace
+from worker.events.reflection import Reflection
+from worker.events.taxonomy import Taxonomy
+from worker.events.variables import CORES, FLAGS
+from worker.features import context
+from worker.features.assemble import Features, static_context
+from worker.features.language import Language
+from worker.features.schema import HISTORY, STATIC
+from worker.models.heads import DenseHeads
+from worker.models.hierarchy import descend, softmax
+from worker.risk import level
+
+Floats = NDArray[np.float64]
+Columns = dict[str, Floats]
+
+CLASSES = (*CORES, "none")
+EXPRESSED = tuple(f"expressed.{name}" for name in CLASSES)
+INVOKED = tuple(f"invoked.{name}" for name in CORES)
+RISK = tuple(f"risk.{flag}" for flag in FLAGS)
+
+
+def nuance_targets(variable: str, taxonomy: Taxonomy) -> tuple[str, ...]:
+    """The 36 head targets of a variable's nuances, in the taxonomy's order."""
+    return tuple(f"{variable}.nuance.{core}.{nuance}" for core in CORES for nuance in taxonomy.nuances[core])
+
+
+def bases(contents: Contents, features: Features) -> dict[str, Columns]:
+    """Every text base's prediction: variable -> base -> [n] (values) or [n, k] (distributions, risk logits).
+
+    The trainer's out-of-fold matrix has the same columns, made by the same call on each fold's contents.
+    """
+    heads = {
+        "Ng": _named(contents.ngrams.targets, contents.ngrams.predict(features.counts)),
+        "Eb": _named(contents.embedding.targets, contents.embedding.predict(features.dense)),
+    }
+    columns: dict[str, Columns] = {
+        name: {"Lx": np.clip(contents.trees[name].predict(features.lexical), 0.0, 1.0)}
+        for name in ("valence", "arousal", "willingness")
+    }
+    columns["expressed"] = {"Lx": contents.trees["expressed"].predict(features.lexical)}
+    columns["invoked"], columns["congruence"], columns["risk"] = {}, {}, {}
+    for base, named in heads.items():
+        for name in ("valence", "arousal", "willingness", "congruence"):
+            if name in named:
+                columns[name][base] = np.clip(named[name], 0.0, 1.0)
+        for name, targets in (("expressed", EXPRESSED), ("invoked", INVOKED)):
+            if targets[0] in named:
+                columns[name][base] = softmax(np.stack([named[target] for target in targets], axis=1))
+        if RISK[0] in named:
+            columns["risk"][base] = np.stack([named[target] for target in RISK], axis=1)
+    return columns
+
+
+def emotion_features(expressed: Floats, invoked: Floats) -> Floats:
+    """What Em reads: log probabilities of expressed [n, 7] and invoked [n, 6] -> [n, 13]."""
+    return np.log(np.maximum(np.concatenate([expressed, invoked], axis=1), 1e-4))
+
+
+def nuance_odds(
+    heads: DenseHeads, dense: Floats, variable: str, taxonomy: Taxonomy, temperature: float
+) -> Floats:
+    """Conditional nuance probabilities [n, 6, 6]; from the anchors' cosines where the heads lack the variable's nuances."""
+    targets = nuance_targets(variable, taxonomy)
+    if targets[0] in heads.targets:
+        start = heads.targets.index(targets[0])
+        logits = heads.predict(dense)[:, start : start + len(targets)]
+    else:
+        logits = dense[:, -len(targets) :]
+    return softmax(logits.reshape(-1, 6, 6) / temperature)
+
+
+def appraise(
+    contents: Contents,
+    taxonomy: Taxonomy,
+    features: Features,
+    *,
+    reflections: Sequence[Reflection],
+    languages: Sequence[Language],
+    screens: Floats,
+    devices: Mapping[str, Any],
+) -> list[Appraisal]:
+    """Appraise a batch; row i of `features` and of `screens` [n, len(FLAGS)] belongs to reflection i and no other."""
+    static = static_context(reflections, features.lexical)
+    alone = context.extract(static)
+    columns = bases(contents, features)
+
+    def blended(name: str, of: Columns) -> Any:
+        return combine(contents.gates[name], contents.calibrators[name], of, alone)
+
+    text = {kind: blended(f"text_{kind}", columns[kind]) for kind in ("valence", "arousal")}
+    expressed = blended("expressed", columns["expressed"])
+    invoked = blended("invoked", columns["invoked"])
+    columns["willingness"]["Em"] = np.clip(
+        contents.emotion.predict(emotion_features(expressed.after, invoked.after))[:, 0], 0.0, 1.0
+    )
+    willingness = blended("willingness", columns["willingness"])
+    shown = expressed.after[:, : len(CORES)]
+    overlap = taxonomy.overlap(invoked.after, shown / shown.sum(axis=1, keepdims=True))
+
+    for kind in ("valence", "arousal"):
+        for base in ("Lx", "Ng", "Eb"):
+            static[:, STATIC.index(f"{kind}.{base}")] = columns[kind][base]
+    static[:, STATIC.index("congruence.overlap")] = overlap
+    static[:, STATIC.index("congruence.Eb")] = columns["congruence"]["Eb"]
+    history = _history(reflections, static, text, willingness.after, overlap, shown, invoked.after)
+
+    flags = _risk(contents, columns["risk"], screens)
+    emotions = {}
+    for name, classes in (("expressed", expressed.after), ("invoked", invoked.after)):
+        odds = nuance_odds(contents.embedding, features.dense, name, taxonomy, contents.nuance_temperature[name])
+        micros = softmax(features.micros * contents.micro_scale)
+        emotions[name] = [
+            descend(taxonomy, *row, contents.thresholds[name], supported=language.supported)
+            for *row, language in zip(classes, odds, micros, languages, strict=True)
+        ]
+    intervals = contents.intervals["willingness"].around(willingness.after)
+    told = zip(willingness.provenance(), expressed.provenance(), invoked.provenance(), strict=True)
+    provenance = [
+        {"devices": dict(devices), "willingness": w, "expressed": e, "invoked": i} for w, e, i in told
+    ]
+    return [
+        Appraisal(
+            reflection=reflection,
+            trace=Trace(
+                id=reflection.id,
+                user_id=reflection.user_id,
+                created_at=reflection.created_at,
+                static=static[row],
+                history=history[row],
+            ),
+            language=languages[row].code,
+            language_supported=languages[row].supported,
+            invoked=emotions["invoked"][row],
+            expressed=emotions["expressed"][row],
+            willingness=float(willingness.after[row]),
+            willingness_interval=(float(intervals[row, 0]), float(intervals[row, 1])),
+            risk=risk_of(flags[row], contents.risk_thresholds),
+            provenance=provenance[row],
+        )
+        for row, reflection in enumerate(reflections)
+    ]
+
+
+def risk_of(scores: Floats, thresholds: Mapping[str, float]) -> Risk:
+    """Scores [len(FLAGS)] as the row's risk."""
+    flags = dict(zip(FLAGS, scores.tolist(), strict=True))
+    return Risk(level=level.level(flags, thresholds), flags=flags, thresholds=dict(thresholds))
+
+
+def _risk(contents: Contents, logits: Columns, screens: Floats) -> Floats:
+    """The models' mean logit through each flag's Platt map, never below the lexical floor."""
+    if not logits:
+        return screens
+    mean = np.mean(list(logits.values()), axis=0)
+    scores = np.stack([contents.calibrators[name].apply(mean[:, at]) for at, name in enumerate(RISK)], axis=1)
+    return level.combine(screens, scores)
+
+
+def _history(
+    reflections: Sequence[Reflection],
+    static: Floats,
+    text: Mapping[str, Any],
+    willingness: Floats,
+    overlap: Floats,
+    shown: Floats,
+    felt: Floats,
+) -> Floats:
+    """float64 [n, len(HISTORY)]: what later reflections of the person may know of these."""
+    reports = [reflection.self_report for reflection in reflections]
+    columns: dict[str, Any] = {
+        "text_valence": text["valence"].after,
+        "text_arousal": text["arousal"].after,
+        "self_valence": [np.nan if r is None or r.valence is None else r.valence for r in reports],
+        "self_arousal": [np.nan if r is None or r.arousal is None else r.arousal for r in reports],
+        "willingness": willingness,
+        "overlap": overlap,
+        "log_words": static[:, STATIC.index("log_words")],
+        **{f"expressed.{core}": shown[:, at] for at, core in enumerate(CORES)},
+        **{f"invoked.{core}": felt[:, at] for at, core in enumerate(CORES)},
+    }
+    return np.stack([np.asarray(columns[name], dtype=np.float64) for name in HISTORY], axis=1)
+
+
+def _named(targets: Sequence[str], values: Floats) -> Columns:
+    return {target: values[:, at] for at, target in enumerate(targets)}

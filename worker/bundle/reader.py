@@ -1,0 +1,57 @@
+"""A bundle folder becomes `Contents`, or is refused: digests and feature schema first, then every part."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+from worker.blend.gate import Gate
+from worker.bundle import manifest
+from worker.bundle.contents import GATED, INTERVALS, TREES, Contents
+from worker.bundle.manifest import Manifest
+from worker.calibrate.interval import Interval
+from worker.calibrate.maps import Calibrator
+from worker.errors import BundleRefused, FeltsenseError
+from worker.models.boosted import Boosted
+from worker.models.heads import DenseHeads, NgramHeads
+from worker.models.hierarchy import Thresholds
+
+STARTER = Path(__file__).parent.parent / "starter"
+"""The bundle that comes with the project, trained only on data that may ship."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """A verified bundle, loaded."""
+
+    folder: Path
+    manifest: Manifest
+    contents: Contents
+
+
+def load(folder: Path | None = None) -> Bundle:
+    """Verify and load `folder` (the starter bundle when None). Raises `BundleRefused` naming the folder and the reason."""
+    place = STARTER if folder is None else folder
+    facts = manifest.read(place)
+    try:
+        blend = json.loads((place / "blend.json").read_bytes())
+        contents = Contents(
+            trees={name: Boosted.load(place / "trees" / f"{name}.txt") for name in TREES},
+            ngrams=NgramHeads.load(place / "ngrams.npz"),
+            embedding=DenseHeads.load(place / "embedding.npz"),
+            emotion=DenseHeads.load(place / "emotion.npz"),
+            forecast=DenseHeads.load(place / "forecast.npz"),
+            temporal=place / "temporal.xml",
+            gates={name: Gate.from_json(blend["gates"][name]) for name in GATED},
+            calibrators={name: Calibrator.from_json(value) for name, value in blend["calibrators"].items()},
+            intervals={name: Interval.from_json(blend["intervals"][name]) for name in INTERVALS},
+            thresholds={name: Thresholds(**blend["thresholds"][name]) for name in ("expressed", "invoked")},
+            nuance_temperature=blend["nuance_temperature"],
+            micro_scale=blend["micro_scale"],
+            risk_thresholds=blend["risk_thresholds"],
+        )
+    except (KeyError, TypeError, ValueError, OSError, BadZipFile, FeltsenseError) as error:
+        raise BundleRefused(place, f"a part cannot be loaded: {type(error).__name__}: {error}") from error
+    return Bundle(folder=place, manifest=facts, contents=contents)

@@ -1,0 +1,46 @@
+"""`Contents` and facts become a bundle folder, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from worker.bundle import manifest
+from worker.bundle.contents import Contents
+from worker.bundle.manifest import Manifest
+from worker.errors import UsageError
+
+
+def write(folder: Path, contents: Contents, *, facts: Mapping[str, Any], trees: Mapping[str, str], card: str) -> Manifest:
+    """Write a bundle beside `folder`, verify it by reading it back, then move it into place (an old bundle there is replaced).
+
+    `facts` are the manifest's fields but `format`, `files` and `model_version`; `trees` the LightGBM text models by target;
+    `card` the model card's markdown. Raises `UsageError` when `folder` exists and is no bundle.
+    """
+    if folder.exists() and any(folder.iterdir()) and not (folder / manifest.NAME).exists():
+        raise UsageError(f"{folder} exists and is not a bundle: name an empty or new folder")
+    part = folder.with_name(f".{folder.name}.part-{os.getpid()}")
+    shutil.rmtree(part, ignore_errors=True)
+    (part / "trees").mkdir(parents=True)
+    for name, text in trees.items():
+        (part / "trees" / f"{name}.txt").write_text(text)
+    contents.ngrams.save(part / "ngrams.npz")
+    contents.embedding.save(part / "embedding.npz")
+    contents.emotion.save(part / "emotion.npz")
+    contents.forecast.save(part / "forecast.npz")
+    shutil.copyfile(contents.temporal, part / "temporal.xml")
+    shutil.copyfile(contents.temporal.with_suffix(".bin"), part / "temporal.bin")
+    (part / "blend.json").write_text(json.dumps(contents.blend_json(), indent=1, sort_keys=True))
+    (part / "model_card.md").write_text(card)
+    files = {p.relative_to(part).as_posix(): manifest.digest_of(p) for p in sorted(part.rglob("*")) if p.is_file()}
+    whole = Manifest(format=manifest.FORMAT, files=files, model_version=manifest.version_of(files), **facts)
+    (part / manifest.NAME).write_text(whole.model_dump_json(indent=1))
+    manifest.read(part)
+    if folder.exists():
+        shutil.rmtree(folder)
+    part.rename(folder)
+    return whole

@@ -1,0 +1,72 @@
+"""All features of a batch of texts in one place: what every base of stage A is fitted on and predicts from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from worker.events.reflection import Reflection
+from worker.events.taxonomy import Taxonomy
+from worker.features import context
+from worker.features.lexical import LEXICAL
+from worker.features.schema import STATIC
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Anchors:
+    """The taxonomy's phrases in the encoder's own space: `cores` [6, d], `nuances` [36, d], `micros` [216, d], unit length.
+
+    Encoded by the model that encodes the reflections: two embedding spaces are never compared.
+    """
+
+    cores: Floats
+    nuances: Floats
+    micros: Floats
+
+    @classmethod
+    def of(cls, taxonomy: Taxonomy, embeddings: NDArray[np.float32]) -> Anchors:
+        """From the embeddings of `taxonomy.anchors()`, in that order."""
+        double = embeddings.astype(np.float64)
+        return cls(cores=double[:6], nuances=double[6:42], micros=double[42:258])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """One row a text: `lexical` [n, len(LEXICAL)], `counts` CSR [n, 2^bits], `dense` [n, d + 42] (embedding, then cosine to
+    core and nuance anchors), `micros` [n, 6, 6, 6] (cosine to micro anchors)."""
+
+    lexical: Floats
+    counts: csr_matrix
+    dense: Floats
+    micros: Floats
+
+
+def assemble(
+    lexical: Floats, counts: csr_matrix, embeddings: NDArray[np.float32], anchors: Anchors
+) -> Features:
+    """Join what the three feature families gave for the same texts, in the same order."""
+    double = embeddings.astype(np.float64)
+    dense = np.concatenate([double, double @ anchors.cores.T, double @ anchors.nuances.T], axis=1)
+    micros = (double @ anchors.micros.T).reshape(-1, 6, 6, 6)
+    return Features(lexical=lexical, counts=counts, dense=dense, micros=micros)
+
+
+_FROM_LEXICAL = ("log_words", "hinglish", "negation", "exclamation", "emoji", "hedge", "first_person")
+
+
+def static_context(reflections: Sequence[Reflection], lexical: Floats) -> Floats:
+    """float64 [n, len(STATIC)] with the context columns filled and the prediction columns NaN."""
+    out = np.full((len(reflections), len(STATIC)), np.nan)
+    for name in _FROM_LEXICAL:
+        out[:, STATIC.index(name)] = lexical[:, LEXICAL.index(name)]
+    out[:, STATIC.index("mobile")] = [reflection.device == "mobile" for reflection in reflections]
+    hours = [context.local_hour(reflection) for reflection in reflections]
+    out[:, STATIC.index("hour_sin")] = [sine for sine, _ in hours]
+    out[:, STATIC.index("hour_cos")] = [cosine for _, cosine in hours]
+    return out

@@ -1,0 +1,175 @@
+"""The whole story of a reflection: read the text, encode it, appraise it by itself, place it in its person's timeline.
+
+The worker runs the four steps as overlapping stages, `feltsense enrich` one after the other, the trainer step by step; all
+of them through this file, so training and serving cannot drift apart.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from worker.appraise import appraise, risk_of
+from worker.bundle.reader import Bundle, load
+from worker.errors import BundleRefused
+from worker.events.perception import Appraisal, Perception, Placement, Risk, Trace
+from worker.events.reflection import Reflection
+from worker.events.taxonomy import Taxonomy, taxonomy
+from worker.events.timeline import TIMELINE_LIMIT, Moment, Timeline
+from worker.features import lexical, ngrams, text
+from worker.features.assemble import Anchors, assemble
+from worker.features.schema import HISTORY
+from worker.features.text import Text
+from worker.inference import minilm
+from worker.inference.encoder import Encoder
+from worker.inference.temporal_net import TemporalNet
+from worker.place import place
+from worker.risk.screen import screen
+from worker.settings import Settings
+
+Embeddings = NDArray[np.float32]
+BATCH = 256
+"""Reflections `perceive` takes through the steps at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Readings:
+    """What the texts of a batch say before any model: row i of every part belongs to reflection i."""
+
+    reflections: Sequence[Reflection]
+    texts: Sequence[Text]
+    lexical: NDArray[np.float64]
+    counts: csr_matrix
+    screens: NDArray[np.float64]
+    tokens: Sequence[Sequence[int]]
+
+
+class Pipeline:
+    """One bundle and one encoder, ready to perceive. Steps may be called from several threads at once."""
+
+    def __init__(self, bundle: Bundle, encoder: Encoder, net: TemporalNet, anchors: Anchors, words: Taxonomy) -> None:
+        self._bundle = bundle
+        self._encoder = encoder
+        self._net = net
+        self._anchors = anchors
+        self._taxonomy = words
+        self.model_version = bundle.manifest.model_version
+
+    @classmethod
+    def open(cls, bundle: Path | None = None, settings: Settings | None = None) -> Pipeline:
+        """Load `bundle` (the settings' or the starter bundle when None) and compile its models.
+
+        Raises `BundleRefused`, `EncoderMissing`, `DeviceFailed`.
+        """
+        chosen = settings or Settings()
+        loaded = load(bundle or chosen.bundle)
+        if loaded.manifest.encoder.digest != minilm.weights_digest():
+            raise BundleRefused(loaded.folder, "it was fitted on another encoder than the one installed")
+        if loaded.manifest.taxonomy != taxonomy().version:
+            raise BundleRefused(loaded.folder, f"its taxonomy is {loaded.manifest.taxonomy}, not {taxonomy().version}")
+        encoder = Encoder.open(
+            cache_dir=chosen.cache_dir,
+            plan=chosen.device_plan,
+            precision=chosen.precision,
+            threads=chosen.inference_threads,
+            streams=chosen.streams,
+        )
+        net = TemporalNet.open(
+            loaded.contents.temporal, plan=chosen.temporal_device_plan, cache_dir=chosen.cache_dir
+        )
+        anchors = Anchors.of(taxonomy(), encoder.encode([phrase for _, phrase in taxonomy().anchors()]))
+        return cls(loaded, encoder, net, anchors, taxonomy())
+
+    def screen(self, reflections: Sequence[Reflection]) -> list[Risk]:
+        """The lexical risk floor, which needs no model and is committed before any runs."""
+        thresholds = self._bundle.contents.risk_thresholds
+        return [risk_of(screen(text.read(r.text, r.lang)), thresholds) for r in reflections]
+
+    def read(self, reflections: Sequence[Reflection]) -> Readings:
+        """Normalise, count and tokenise; no model runs."""
+        texts = [text.read(reflection.text, reflection.lang) for reflection in reflections]
+        return Readings(
+            reflections=reflections,
+            texts=texts,
+            lexical=lexical.extract(texts),
+            counts=ngrams.extract(texts, self._bundle.contents.ngrams.bits),
+            screens=np.stack([screen(one) for one in texts]),
+            tokens=self._encoder.tokenise([one.normal for one in texts]),
+        )
+
+    def encode(self, readings: Readings) -> Future[Embeddings]:
+        """Start the encoder on the readings; the future gives f32 [n, width] in their order."""
+        return self._encoder.submit(readings.tokens)
+
+    def appraise(self, readings: Readings, embeddings: Embeddings) -> list[Appraisal]:
+        """Stage A: everything that depends on the text alone."""
+        return appraise(
+            self._bundle.contents,
+            self._taxonomy,
+            assemble(readings.lexical, readings.counts, embeddings, self._anchors),
+            reflections=readings.reflections,
+            languages=[one.language for one in readings.texts],
+            screens=readings.screens,
+            devices={"bundle": self.model_version, "encoder": self._encoder.placed.to_json(), "trees": "CPU"},
+        )
+
+    def place(self, items: Sequence[tuple[Trace, Timeline]]) -> list[Placement]:
+        """Stage B: what depends on the person's earlier reflections."""
+        return place(self._bundle.contents, self._net, items, devices=self._net.placed.to_json())
+
+    def perceive(self, reflections: Iterable[Reflection]) -> list[Perception]:
+        """Perceive a closed set of reflections (one revision each): every row sees the earlier ones of its person in it.
+
+        Returns perceptions in the order of `created_at`, the same values as the queue writes for these events in any order.
+        """
+        ordered = sorted(reflections, key=lambda r: (r.created_at, r.id))
+        appraisals: list[Appraisal] = []
+        for start in range(0, len(ordered), BATCH):
+            readings = self.read(ordered[start : start + BATCH])
+            appraisals += self.appraise(readings, self.encode(readings).result())
+        moments: defaultdict[str, list[Moment]] = defaultdict(list)
+        items = []
+        for trace in (appraisal.trace for appraisal in appraisals):
+            known = moments[trace.user_id]
+            before = bisect_left(known, trace.created_at, key=lambda moment: moment.created_at)
+            window = known[max(0, before - TIMELINE_LIMIT) : before]
+            items.append((trace, Timeline.cut(window, trace.created_at, len(HISTORY))))
+            known.append(Moment(id=trace.id, created_at=trace.created_at, history=trace.history))
+        placements = [p for start in range(0, len(items), BATCH) for p in self.place(items[start : start + BATCH])]
+        return [
+            Perception(appraisal=appraisal, placement=placement, model_version=self.model_version)
+            for appraisal, placement in zip(appraisals, placements, strict=True)
+        ]
+
+    def warm(self) -> None:
+        """Run every shape once, so that the first reflection does not pay for it."""
+        self._encoder.warm()
+
+    def facts(self) -> dict[str, Any]:
+        """Bundle and devices, for `doctor` and logs."""
+        return {
+            "model_version": self.model_version,
+            "bundle": str(self._bundle.folder),
+            "encoder": self._encoder.placed.to_json(),
+            "temporal": self._net.placed.to_json(),
+        }
+
+    def close(self) -> None:
+        self._encoder.close()
+        self._net.close()
+
+    def __enter__(self) -> Pipeline:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
