@@ -1,4 +1,5 @@
-"""Stage A: one text by itself. The text bases predict, their blends become emotions, willingness, risk and the trace."""
+"""Stage A: one text by itself. The text bases predict, their blends become emotions, willingness, risk and
+the trace."""
 
 from __future__ import annotations
 
@@ -65,13 +66,15 @@ def bases(contents: Contents, features: Features) -> dict[str, Columns]:
 
 def emotion_features(expressed: Floats, invoked: Floats) -> Floats:
     """What Em reads: log probabilities of expressed [n, 7] and invoked [n, 6] -> [n, 13]."""
-    return np.log(np.maximum(np.concatenate([expressed, invoked], axis=1), 1e-4))
+    out: Floats = np.log(np.maximum(np.concatenate([expressed, invoked], axis=1), 1e-4))
+    return out
 
 
 def nuance_odds(
     heads: DenseHeads, dense: Floats, variable: str, taxonomy: Taxonomy, temperature: float
 ) -> Floats:
-    """Conditional nuance probabilities [n, 6, 6]; from the anchors' cosines where the heads lack the variable's nuances."""
+    """Conditional nuance probabilities [n, 6, 6]; from the anchors' cosines where the heads lack the
+    variable's nuances."""
     targets = nuance_targets(variable, taxonomy)
     if targets[0] in heads.targets:
         start = heads.targets.index(targets[0])
@@ -91,7 +94,8 @@ def appraise(
     screens: Floats,
     devices: Mapping[str, Any],
 ) -> list[Appraisal]:
-    """Appraise a batch; row i of `features` and of `screens` [n, len(FLAGS)] belongs to reflection i and no other."""
+    """Appraise a batch; row i of `features` and of `screens` [n, len(FLAGS)] belongs to reflection i and no
+    other."""
     static = static_context(reflections, features.lexical)
     alone = context.extract(static)
     columns = bases(contents, features)
@@ -119,11 +123,13 @@ def appraise(
     flags = _risk(contents, columns["risk"], screens)
     emotions = {}
     for name, classes in (("expressed", expressed.after), ("invoked", invoked.after)):
-        odds = nuance_odds(contents.embedding, features.dense, name, taxonomy, contents.nuance_temperature[name])
+        odds = nuance_odds(
+            contents.embedding, features.dense, name, taxonomy, contents.nuance_temperature[name]
+        )
         micros = softmax(features.micros * contents.micro_scale)
         emotions[name] = [
-            descend(taxonomy, *row, contents.thresholds[name], supported=language.supported)
-            for *row, language in zip(classes, odds, micros, languages, strict=True)
+            descend(taxonomy, one, nuance, micro, contents.thresholds[name], supported=language.supported)
+            for one, nuance, micro, language in zip(classes, odds, micros, languages, strict=True)
         ]
     intervals = contents.intervals["willingness"].around(willingness.after)
     told = zip(willingness.provenance(), expressed.provenance(), invoked.provenance(), strict=True)
@@ -165,7 +171,8 @@ def _risk(contents: Contents, logits: Columns, screens: Floats) -> Floats:
         return screens
     mean = np.mean(list(logits.values()), axis=0)
     scores = np.stack([contents.calibrators[name].apply(mean[:, at]) for at, name in enumerate(RISK)], axis=1)
-    return level.combine(screens, scores)
+    floored: Floats = level.combine(screens, scores)
+    return floored
 
 
 def _history(

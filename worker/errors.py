@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class FeltsenseError(Exception):
-    """Base of all deliberate errors. `exit_code` is what the command line returns (product page, section 4)."""
+    """Base of all deliberate errors; `exit_code` is what the command line returns."""
 
     exit_code = 2
     retryable = False
@@ -18,7 +18,8 @@ class FeltsenseError(Exception):
 class Rejected(FeltsenseError):
     """One event (or message) breaks the contract; it goes to `dead_letters`, its neighbours go on.
 
-    `reason` is a stable code from `worker.events.reflection.REASONS`; `field` names the offending field; `detail` never quotes text.
+    `reason` is a stable code from `worker.events.reflection.REASONS`; `field` names the offending field;
+    `detail` never quotes text.
     """
 
     exit_code = 3

@@ -1,7 +1,8 @@
-"""The whole story of a reflection: read the text, encode it, appraise it by itself, place it in its person's timeline.
+"""The whole story of a reflection: read the text, encode it, appraise it by itself, place it in its
+person's timeline.
 
-The worker runs the four steps as overlapping stages, `feltsense enrich` one after the other, the trainer step by step; all
-of them through this file, so training and serving cannot drift apart.
+The worker runs the four steps as overlapping stages, `feltsense enrich` one after the other, the trainer
+step by step; all of them through this file, so training and serving cannot drift apart.
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ class Readings:
 class Pipeline:
     """One bundle and one encoder, ready to perceive. Steps may be called from several threads at once."""
 
-    def __init__(self, bundle: Bundle, encoder: Encoder, net: TemporalNet, anchors: Anchors, words: Taxonomy) -> None:
+    def __init__(
+        self, bundle: Bundle, encoder: Encoder, net: TemporalNet, anchors: Anchors, words: Taxonomy
+    ) -> None:
         self._bundle = bundle
         self._encoder = encoder
         self._net = net
@@ -76,7 +79,9 @@ class Pipeline:
         if loaded.manifest.encoder.digest != minilm.weights_digest():
             raise BundleRefused(loaded.folder, "it was fitted on another encoder than the one installed")
         if loaded.manifest.taxonomy != taxonomy().version:
-            raise BundleRefused(loaded.folder, f"its taxonomy is {loaded.manifest.taxonomy}, not {taxonomy().version}")
+            raise BundleRefused(
+                loaded.folder, f"its taxonomy is {loaded.manifest.taxonomy}, not {taxonomy().version}"
+            )
         encoder = Encoder.open(
             cache_dir=chosen.cache_dir,
             plan=chosen.device_plan,
@@ -87,7 +92,7 @@ class Pipeline:
         net = TemporalNet.open(
             loaded.contents.temporal, plan=chosen.temporal_device_plan, cache_dir=chosen.cache_dir
         )
-        anchors = Anchors.of(taxonomy(), encoder.encode([phrase for _, phrase in taxonomy().anchors()]))
+        anchors = Anchors.of(encoder.encode([phrase for _, phrase in taxonomy().anchors()]))
         return cls(loaded, encoder, net, anchors, taxonomy())
 
     def screen(self, reflections: Sequence[Reflection]) -> list[Risk]:
@@ -128,9 +133,11 @@ class Pipeline:
         return place(self._bundle.contents, self._net, items, devices=self._net.placed.to_json())
 
     def perceive(self, reflections: Iterable[Reflection]) -> list[Perception]:
-        """Perceive a closed set of reflections (one revision each): every row sees the earlier ones of its person in it.
+        """Perceive a closed set of reflections (one revision each): every row sees the earlier ones of its
+        person in it.
 
-        Returns perceptions in the order of `created_at`, the same values as the queue writes for these events in any order.
+        Returns perceptions in the order of `created_at`, the same values as the queue writes for these
+        events in any order.
         """
         ordered = sorted(reflections, key=lambda r: (r.created_at, r.id))
         appraisals: list[Appraisal] = []
@@ -145,7 +152,9 @@ class Pipeline:
             window = known[max(0, before - TIMELINE_LIMIT) : before]
             items.append((trace, Timeline.cut(window, trace.created_at, len(HISTORY))))
             known.append(Moment(id=trace.id, created_at=trace.created_at, history=trace.history))
-        placements = [p for start in range(0, len(items), BATCH) for p in self.place(items[start : start + BATCH])]
+        placements = [
+            p for start in range(0, len(items), BATCH) for p in self.place(items[start : start + BATCH])
+        ]
         return [
             Perception(appraisal=appraisal, placement=placement, model_version=self.model_version)
             for appraisal, placement in zip(appraisals, placements, strict=True)
@@ -171,5 +180,7 @@ class Pipeline:
     def __enter__(self) -> Pipeline:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()

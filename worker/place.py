@@ -1,4 +1,5 @@
-"""Stage B: a trace in its person's timeline. The forecast from before now, then valence, arousal, congruence and the comparator."""
+"""Stage B: a trace in its person's timeline. The forecast from before now, then valence, arousal,
+congruence and the comparator."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ def place(
     *,
     devices: Mapping[str, Any],
 ) -> list[Placement]:
-    """Place each trace in its timeline (cut at the trace's own `created_at`); rows do not depend on one another.
+    """Place each trace in its timeline (cut at the trace's own `created_at`); rows do not depend on one
+    another.
 
     The expectation comes from the timeline alone; `comparator` is exactly `valence - expected_valence`.
     """
@@ -38,7 +40,7 @@ def place(
     static = np.stack([trace.static for trace, _ in items])
     history, ages = temporal.pad([timeline for _, timeline in items])
     numbers = temporal.extract(history, ages, static)
-    known = np.isfinite(ages).any(axis=1)
+    known = np.asarray(np.isfinite(ages).any(axis=1))
     forecast = {
         "Tm": np.clip(contents.forecast.predict(numbers), 0.0, 1.0),
         "GRU": np.where(known[:, None], net.run(sequence.extract(history, ages, static)), np.nan),
@@ -62,16 +64,23 @@ def place(
 
 
 def blends(
-    contents: Contents, static: Floats, numbers: Floats, known: NDArray[np.bool_], forecast: Mapping[str, Floats]
+    contents: Contents,
+    static: Floats,
+    numbers: Floats,
+    known: NDArray[np.bool_],
+    forecast: Mapping[str, Floats],
 ) -> dict[str, Blended]:
-    """The five stacks of stage B from STATIC and TEMPORAL columns [n, .], whether there is a history [n], and the forecasts
-    of Tm [n, 2] and the GRU [n, 3]."""
+    """The five stacks of stage B from STATIC and TEMPORAL columns [n, .], whether there is a history [n],
+    and the forecasts of Tm [n, 2] and the GRU [n, 3]."""
     around = context.extract(static, numbers)
     out = {}
     for at, kind in enumerate(("valence", "arousal")):
         expected = {base: values[:, at] for base, values in forecast.items()}
         text = {base: static[:, STATIC.index(f"{kind}.{base}")] for base in ("Lx", "Ng", "Eb")}
-        columns = {kind: {**text, "Tm": np.where(known, expected["Tm"], np.nan)}, f"expected_{kind}": expected}
+        columns = {
+            kind: {**text, "Tm": np.where(known, expected["Tm"], np.nan)},
+            f"expected_{kind}": expected,
+        }
         for name, bases in columns.items():
             out[name] = combine(contents.gates[name], contents.calibrators[name], bases, around)
     agreement = {

@@ -1,4 +1,5 @@
-"""The operator's settings: environment variables `FELTSENSE_*` (or a `.env` file), validated once at the border."""
+"""The operator's settings: environment variables `FELTSENSE_*` (or a `.env` file), validated once at the
+border."""
 
 from __future__ import annotations
 
@@ -14,26 +15,53 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="FELTSENSE_", env_file=".env", extra="ignore", frozen=True)
 
-    run_dir: Path = Field(Path("run"), description="Folder of the running instance: state file, sockets, embedded data.")
-    cache_dir: Path = Field(Path(".cache"), description="Folder of the exported encoder and compiled models.")
-    bundle: Path | None = Field(None, description="Bundle folder; the starter bundle when unset.")
-    broker_url: str | None = Field(None, description="Redis-protocol URL; an embedded Valkey when unset.")
-    database_url: str | None = Field(None, description="Postgres URL; an embedded Postgres when unset.")
+    run_dir: Path = Field(
+        default=Path("run"), description="Folder of the running instance: state file, sockets, embedded data."
+    )
+    cache_dir: Path = Field(
+        default=Path(".cache"), description="Folder of the exported encoder and compiled models."
+    )
+    bundle: Path | None = Field(default=None, description="Bundle folder; the starter bundle when unset.")
+    broker_url: str | None = Field(
+        default=None, description="Redis-protocol URL; an embedded Valkey when unset."
+    )
+    database_url: str | None = Field(
+        default=None, description="Postgres URL; an embedded Postgres when unset."
+    )
 
-    event_key: SecretStr | None = Field(None, description="Base64 of 32 bytes: seals events on the wire; unsealed ones are then refused.")
-    store_text: Literal["keep", "drop"] = Field("keep", description="Keep the text in `reflections`, or drop it.")
+    event_key: SecretStr | None = Field(
+        default=None,
+        description="Base64 of 32 bytes: seals events on the wire; unsealed ones are then refused.",
+    )
+    store_text: Literal["keep", "drop"] = Field(
+        default="keep", description="Keep the text in `reflections`, or drop it."
+    )
 
-    concurrency: int = Field(16, ge=1, le=256, description="Celery messages in flight in one worker.")
-    max_batch_size: int = Field(64, ge=1, le=1024, description="Most reflections a stage takes at once.")
-    max_wait_ms: float = Field(2.0, ge=0, le=1000, description="Longest wait for a batch to fill.")
+    concurrency: int = Field(default=16, ge=1, le=256, description="Celery messages in flight in one worker.")
+    max_batch_size: int = Field(
+        default=64, ge=1, le=1024, description="Most reflections a stage takes at once."
+    )
+    max_wait_ms: float = Field(default=2.0, ge=0, le=1000, description="Longest wait for a batch to fill.")
 
-    device_plan: tuple[str, ...] = Field(("GPU", "NPU", "CPU"), description="Encoder devices, first that works.")
-    temporal_device_plan: tuple[str, ...] = Field(("NPU", "CPU"), description="Temporal net devices, first that works.")
-    precision: Literal["auto", "f32", "bf16"] = Field("auto", description="Encoder arithmetic; auto takes bf16 where the device has it.")
-    inference_threads: int = Field(2, ge=1, description="CPU threads of the encoder.")
-    streams: int = Field(2, ge=1, description="Encoder batches computed at once on the CPU.")
+    device_plan: tuple[str, ...] = Field(
+        default=("GPU", "NPU", "CPU"), description="Encoder devices, first that works."
+    )
+    temporal_device_plan: tuple[str, ...] = Field(
+        default=("NPU", "CPU"), description="Temporal net devices, first that works."
+    )
+    precision: Literal["auto", "f32", "bf16"] = Field(
+        default="auto", description="Encoder arithmetic; auto takes bf16 where the device has it."
+    )
+    inference_threads: int = Field(default=2, ge=1, description="CPU threads of the encoder.")
+    streams: int = Field(default=2, ge=1, description="Encoder batches computed at once on the CPU.")
 
-    flower: bool = Field(True, description="`feltsense up` also starts Flower.")
-    flower_port: int = Field(5555, ge=0, le=65535, description="Flower's port on 127.0.0.1; 0 picks a free one.")
-    metrics_port: int = Field(9464, ge=0, le=65535, description="Prometheus metrics on 127.0.0.1; 0 picks a free one.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severity logged.")
+    flower: bool = Field(default=True, description="`feltsense up` also starts Flower.")
+    flower_port: int = Field(
+        default=5555, ge=0, le=65535, description="Flower's port on 127.0.0.1; 0 picks a free one."
+    )
+    metrics_port: int = Field(
+        default=9464, ge=0, le=65535, description="Prometheus metrics on 127.0.0.1; 0 picks a free one."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least severity logged."
+    )

@@ -13,7 +13,8 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:
-    """Linear softmax gate. weights = softmax(((context - mean) / scale) @ slopes + bias) over the bases that are there.
+    """Linear softmax gate. weights = softmax(((context - mean) / scale) @ slopes + bias) over the bases
+    that are there.
 
     `slopes` [context, bases], `bias` [bases]; a mixture-of-experts gate (Jacobs et al. 1991).
     """
@@ -25,7 +26,8 @@ class Gate:
     scale: Floats
 
     def weights(self, context: Floats, available: NDArray[np.bool_]) -> Floats:
-        """float64 [n, bases] summing to 1; a base that is not `available` [n, bases] gets 0. One base at least must be."""
+        """float64 [n, bases] summing to 1; a base that is not `available` [n, bases] gets 0. One base at
+        least must be."""
         scores = ((context - self.mean) / self.scale) @ self.slopes + self.bias
         scores = np.where(available, scores, -np.inf)
         raised = np.exp(scores - scores.max(axis=1, keepdims=True))
@@ -50,7 +52,8 @@ class Gate:
 
 
 def blend(weights: Floats, predictions: Floats) -> Floats:
-    """Weighted sum over the bases: weights [n, b] with predictions [n, b] -> [n], or with [n, b, k] -> [n, k].
+    """Weighted sum over the bases: weights [n, b] with predictions [n, b] -> [n], or with [n, b, k] -> [n,
+    k].
 
     A masked base's prediction may be NaN: its weight is 0 and it is left out, not multiplied.
     """

@@ -17,7 +17,8 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Blended:
-    """`columns` [n, bases] or [n, bases, k] (NaN: missing), `weights` [n, bases], `before` and `after` calibration [n] or [n, k]."""
+    """`columns` [n, bases] or [n, bases, k] (NaN: missing), `weights` [n, bases], `before` and `after`
+    calibration [n] or [n, k]."""
 
     bases: tuple[str, ...]
     columns: Floats
@@ -26,7 +27,7 @@ class Blended:
     after: Floats
 
     def provenance(self) -> list[dict[str, Any]]:
-        """Per row: each base's prediction (None: missing) and weight, the value before and after calibration."""
+        """Per row: a base's prediction (None: missing) and weight, the value before and after calibration."""
         columns = np.round(self.columns, 6).tolist()
         missing = ~_available(self.columns)
         weights = np.round(self.weights, 4).tolist()
@@ -34,7 +35,10 @@ class Blended:
         return [
             {
                 "bases": {
-                    base: {"prediction": None if missing[row, at] else columns[row][at], "weight": weights[row][at]}
+                    base: {
+                        "prediction": None if missing[row, at] else columns[row][at],
+                        "weight": weights[row][at],
+                    }
                     for at, base in enumerate(self.bases)
                 },
                 "before": before[row],
@@ -45,7 +49,8 @@ class Blended:
 
 
 def combine(gate: Gate, calibrator: Calibrator, columns: Mapping[str, Floats], context: Floats) -> Blended:
-    """Blend the gate's bases; a base absent from `columns` or NaN in a row is masked there. `context` is [n, len(CONTEXT)]."""
+    """Blend the gate's bases; a base absent from `columns` or NaN in a row is masked there. `context` is
+    [n, len(CONTEXT)]."""
     like = next(iter(columns.values()))
     stacked = np.stack([columns.get(base, np.full_like(like, np.nan)) for base in gate.bases], axis=1)
     weights = gate.weights(context, _available(stacked))
@@ -56,5 +61,5 @@ def combine(gate: Gate, calibrator: Calibrator, columns: Mapping[str, Floats], c
 
 
 def _available(columns: Floats) -> NDArray[np.bool_]:
-    finite = np.isfinite(columns)
-    return finite if columns.ndim == 2 else finite.all(axis=2)
+    flat = columns.reshape(*columns.shape[:2], -1)
+    return np.asarray(np.isfinite(flat).all(axis=2))

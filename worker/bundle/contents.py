@@ -1,4 +1,5 @@
-"""What a bundle holds, in memory; the reader fills it from a folder, the trainer from its fits, the writer stores it."""
+"""What a bundle holds, in memory; the reader fills it from a folder, the trainer from its fits, the writer
+stores it."""
 
 from __future__ import annotations
 
@@ -20,19 +21,28 @@ GATED = (
     "expected_valence", "expected_arousal",
 )  # fmt: skip
 """Every blend has a gate and a calibrator of its name."""
-INTERVALS = ("valence", "arousal", "willingness", "congruence", "comparator", "expected_valence", "expected_arousal")
+INTERVALS = (
+    "valence",
+    "arousal",
+    "willingness",
+    "congruence",
+    "comparator",
+    "expected_valence",
+    "expected_arousal",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
     """The fitted parts.
 
-    `trees` by target of `TREES` ('expressed' is multiclass: cores, then none). `ngrams` and `embedding` heads have targets
-    valence, arousal, willingness, congruence, expressed.<core|none>, invoked.<core>, risk.<flag> and, on the embedding,
-    {expressed,invoked}.nuance.<core>.<nuance>; a target a head lacks masks that base. `emotion` maps the 13 log
-    probabilities of expressed and invoked to willingness (base Em). `forecast` maps TEMPORAL features to valence and arousal
-    (Tm). `temporal` is the IR of the temporal net. `gates`, `calibrators` by `GATED`, calibrators also risk.<flag>,
-    `intervals` by `INTERVALS`. `nuance_temperature` divides nuance logits; `micro_scale` multiplies micro cosines.
+    `trees` by target of `TREES` ('expressed' is multiclass: cores, then none). `ngrams` and `embedding`
+    heads have targets valence, arousal, willingness, congruence, expressed.<core|none>, invoked.<core>,
+    risk.<flag> and, on the embedding, {expressed,invoked}.nuance.<core>.<nuance>; a target a head lacks
+    masks that base. `emotion` maps the 13 log probabilities of expressed and invoked to willingness (base
+    Em). `forecast` maps TEMPORAL features to valence and arousal (Tm). `temporal` is the IR of the temporal
+    net. `gates`, `calibrators` by `GATED`, calibrators also risk.<flag>, `intervals` by `INTERVALS`.
+    `nuance_temperature` divides nuance logits; `micro_scale` multiplies micro cosines.
     """
 
     trees: Mapping[str, Boosted]

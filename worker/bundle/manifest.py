@@ -67,12 +67,13 @@ def digest_of(path: Path) -> str:
 
 
 def version_of(files: dict[str, str]) -> str:
-    """The model version: 12 hex digits over the sorted (name, digest) pairs of every file but the manifest."""
+    """The model version: 12 hex digits over the (name, digest) pairs of every file but the manifest."""
     return hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()[:12]
 
 
 def read(folder: Path) -> Manifest:
-    """Parse and verify a bundle folder: format, feature schema, every file's digest, no file unlisted. Raises `BundleRefused`."""
+    """Parse and verify a bundle folder: format, feature schema, every file's digest, no file unlisted.
+    Raises `BundleRefused`."""
     path = folder / NAME
     try:
         manifest = Manifest.model_validate_json(path.read_bytes())
@@ -89,8 +90,8 @@ def read(folder: Path) -> Manifest:
     if manifest.feature_schema != schema.DIGEST:
         raise BundleRefused(
             folder,
-            f"feature schema {manifest.feature_schema[:12]}, this worker computes {schema.DIGEST[:12]}: retrain the bundle"
-            " or run the version of Feltsense it was made for",
+            f"feature schema {manifest.feature_schema[:12]}, this worker computes {schema.DIGEST[:12]}:"
+            " retrain the bundle or run the version of Feltsense it was made for",
         )
     present = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {NAME}
     if missing := sorted(manifest.files.keys() - present):
@@ -99,7 +100,9 @@ def read(folder: Path) -> Manifest:
         raise BundleRefused(folder, f"file not in the manifest: {extra[0]}")
     for name, digest in manifest.files.items():
         if digest_of(folder / name) != digest:
-            raise BundleRefused(folder, f"digest of {name} differs from the manifest: the file was changed or damaged")
+            raise BundleRefused(
+                folder, f"digest of {name} differs from the manifest: the file was changed or damaged"
+            )
     if version_of(manifest.files) != manifest.model_version:
         raise BundleRefused(folder, "model_version does not belong to these files")
     return manifest

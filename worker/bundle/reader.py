@@ -32,7 +32,8 @@ class Bundle:
 
 
 def load(folder: Path | None = None) -> Bundle:
-    """Verify and load `folder` (the starter bundle when None). Raises `BundleRefused` naming the folder and the reason."""
+    """Verify and load `folder` (the starter bundle when None). Raises `BundleRefused` naming the folder and
+    the reason."""
     place = STARTER if folder is None else folder
     facts = manifest.read(place)
     try:

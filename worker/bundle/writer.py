@@ -15,11 +15,15 @@ from worker.bundle.manifest import Manifest
 from worker.errors import UsageError
 
 
-def write(folder: Path, contents: Contents, *, facts: Mapping[str, Any], trees: Mapping[str, str], card: str) -> Manifest:
-    """Write a bundle beside `folder`, verify it by reading it back, then move it into place (an old bundle there is replaced).
+def write(
+    folder: Path, contents: Contents, *, facts: Mapping[str, Any], trees: Mapping[str, str], card: str
+) -> Manifest:
+    """Write a bundle beside `folder`, verify it by reading it back, then move it into place (an old bundle
+    there is replaced).
 
-    `facts` are the manifest's fields but `format`, `files` and `model_version`; `trees` the LightGBM text models by target;
-    `card` the model card's markdown. Raises `UsageError` when `folder` exists and is no bundle.
+    `facts` are the manifest's fields but `format`, `files` and `model_version`; `trees` the LightGBM text
+    models by target; `card` the model card's markdown. Raises `UsageError` when `folder` exists and is no
+    bundle.
     """
     if folder.exists() and any(folder.iterdir()) and not (folder / manifest.NAME).exists():
         raise UsageError(f"{folder} exists and is not a bundle: name an empty or new folder")
@@ -36,7 +40,9 @@ def write(folder: Path, contents: Contents, *, facts: Mapping[str, Any], trees: 
     shutil.copyfile(contents.temporal.with_suffix(".bin"), part / "temporal.bin")
     (part / "blend.json").write_text(json.dumps(contents.blend_json(), indent=1, sort_keys=True))
     (part / "model_card.md").write_text(card)
-    files = {p.relative_to(part).as_posix(): manifest.digest_of(p) for p in sorted(part.rglob("*")) if p.is_file()}
+    files = {
+        p.relative_to(part).as_posix(): manifest.digest_of(p) for p in sorted(part.rglob("*")) if p.is_file()
+    }
     whole = Manifest(format=manifest.FORMAT, files=files, model_version=manifest.version_of(files), **facts)
     (part / manifest.NAME).write_text(whole.model_dump_json(indent=1))
     manifest.read(part)

@@ -15,8 +15,8 @@ Floats = NDArray[np.float64]
 class Interval:
     """Split-conformal 80 % interval (Vovk et al. 2005), Mondrian over bins of the value itself.
 
-    `edges` [bins - 1] cut the calibrated value; `below` and `above` [bins] are the distances to either end (>= 0);
-    `lowest` and `highest` are the variable's range.
+    `edges` [bins - 1] cut the calibrated value; `below` and `above` [bins] are the distances to either end
+    (>= 0); `lowest` and `highest` are the variable's range.
     """
 
     edges: Floats

@@ -1,4 +1,5 @@
-"""Calibrators: monotone maps from a blended score to a calibrated one, fitted elsewhere on out-of-fold values only."""
+"""Calibrators: monotone maps from a blended score to a calibrated one, fitted elsewhere on out-of-fold
+values only."""
 
 from __future__ import annotations
 
@@ -13,11 +14,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Calibrator:
-    """One fitted map. `kind` is
-    isotonic (piecewise linear through `x`, `y`: equals scikit-learn's IsotonicRegression),
-    linear (slope, intercept, clipped to `y`'s two ends), platt (sigmoid(slope * score + intercept), Platt 1999),
-    temperature (distribution p^(1/slope), renormalised, Guo et al. 2017) or identity.
-    """
+    """One fitted map. `kind` is isotonic (piecewise linear through `x`, `y`: equals scikit-learn's
+    IsotonicRegression), linear (slope, intercept, clipped to `y`'s two ends), platt (sigmoid(slope * score
+    + intercept), Platt 1999), temperature (distribution p^(1/slope), renormalised, Guo et al. 2017) or
+    identity."""
 
     kind: str
     x: Floats

@@ -1,4 +1,4 @@
-"""All features of a batch of texts in one place: what every base of stage A is fitted on and predicts from."""
+"""All features of a batch of texts: what every base of stage A is fitted on and predicts from."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from worker.events.reflection import Reflection
-from worker.events.taxonomy import Taxonomy
 from worker.features import context
 from worker.features.lexical import LEXICAL
 from worker.features.schema import STATIC
@@ -20,7 +19,8 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Anchors:
-    """The taxonomy's phrases in the encoder's own space: `cores` [6, d], `nuances` [36, d], `micros` [216, d], unit length.
+    """The taxonomy's phrases in the encoder's own space: `cores` [6, d], `nuances` [36, d], `micros` [216,
+    d], unit length.
 
     Encoded by the model that encodes the reflections: two embedding spaces are never compared.
     """
@@ -30,16 +30,16 @@ class Anchors:
     micros: Floats
 
     @classmethod
-    def of(cls, taxonomy: Taxonomy, embeddings: NDArray[np.float32]) -> Anchors:
-        """From the embeddings of `taxonomy.anchors()`, in that order."""
+    def of(cls, embeddings: NDArray[np.float32]) -> Anchors:
+        """From the embeddings of the 258 phrases of `Taxonomy.anchors()`, in that order."""
         double = embeddings.astype(np.float64)
         return cls(cores=double[:6], nuances=double[6:42], micros=double[42:258])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Features:
-    """One row a text: `lexical` [n, len(LEXICAL)], `counts` CSR [n, 2^bits], `dense` [n, d + 42] (embedding, then cosine to
-    core and nuance anchors), `micros` [n, 6, 6, 6] (cosine to micro anchors)."""
+    """One row a text: `lexical` [n, len(LEXICAL)], `counts` CSR [n, 2^bits], `dense` [n, d + 42]
+    (embedding, then cosine to core and nuance anchors), `micros` [n, 6, 6, 6] (cosine to micro anchors)."""
 
     lexical: Floats
     counts: csr_matrix

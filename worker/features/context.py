@@ -1,4 +1,5 @@
-"""Context features: what the gate weighs the bases by. For a text alone the columns of the timeline are neutral."""
+"""Context features: what the gate weighs the bases by. For a text alone the columns of the timeline are
+neutral."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ _SHIFT = {"shift_valence": "text_valence.shift", "shift_arousal": "text_arousal.
 
 
 def extract(static: NDArray[np.float64], temporal: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
-    """float64 [n, len(CONTEXT)] from STATIC columns and, where a timeline is known, TEMPORAL columns (else 0)."""
+    """float64 [n, len(CONTEXT)] from STATIC columns and, where a timeline is known, TEMPORAL columns (else
+    0)."""
     columns = []
     for name in CONTEXT:
         source = _SHIFT.get(name, name)

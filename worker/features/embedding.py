@@ -1,7 +1,8 @@
 """Token ids in, sentence embeddings out: the cutting of texts into the few shapes the encoder is warmed for.
 
-A text is always padded to the same length bucket, a function of its own token count, so its embedding is bitwise the same
-alone, in any batch and in any order; only the batch size varies, and rows of a batch do not touch each other.
+A text is always padded to the same length bucket, a function of its own token count, so its embedding is
+bitwise the same alone, in any batch and in any order; only the batch size varies, and rows of a batch do
+not touch each other.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BUCKETS = (8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256)
-"""Padded lengths in tokens; fine where most reflections are, coarse where padding costs little in proportion."""
+"""Padded lengths in tokens; fine where most reflections are, coarse where padding costs little."""
 
 BATCHES = (16, 8, 4, 2, 1)
 """Batch sizes ever sent: a group is cut greedily, so no row is computed for nothing and few shapes exist."""
@@ -37,10 +38,11 @@ def bucket_of(length: int) -> int:
 
 
 def shape(tokens: Sequence[Sequence[int]]) -> Iterator[Shaped]:
-    """Cut texts (token ids, 1-256 each) into encoder calls, longest bucket first so that stragglers are short."""
+    """Cut texts (token ids, 1-256 each) into encoder calls, longest bucket first so that stragglers are
+    short."""
     groups: dict[int, list[int]] = {}
-    for row, ids in enumerate(tokens):
-        groups.setdefault(bucket_of(len(ids)), []).append(row)
+    for row, one in enumerate(tokens):
+        groups.setdefault(bucket_of(len(one)), []).append(row)
     for bucket in sorted(groups, reverse=True):
         rows = groups[bucket]
         start = 0

@@ -1,7 +1,9 @@
-"""Hashed n-grams: words 1-2 and characters 3-5 of the normalised text, counted into 2^bits buckets for a whole batch at once.
+"""Hashed n-grams: words 1-2 and characters 3-5 of the normalised text, counted into 2^bits buckets for a
+whole batch at once.
 
-The lower half of the buckets belongs to words, the upper half to characters, so the two can be weighed apart. Hashing is
-Rabin's polynomial over code points (mod 2^64) with the finaliser of MurmurHash3 (Appleby 2011); no vocabulary is stored.
+The lower half of the buckets belongs to words, the upper half to characters, so the two can be weighed
+apart. Hashing is Rabin's polynomial over code points (mod 2^64) with the finaliser of MurmurHash3 (Appleby
+2011); no vocabulary is stored.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ def _words(texts: Sequence[Text]) -> tuple[NDArray[np.int64], NDArray[np.uint64]
 
 
 def _characters(texts: Sequence[Text]) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
-    # A space at both ends marks the text's boundary; the row number of a code point tells where windows must stop.
+    # A space at both ends marks the text's boundary; a code point's row tells where windows stop.
     padded = [f" {text.normal.lower()} " for text in texts]
     codes = np.frombuffer("".join(padded).encode("utf-32-le"), dtype=np.uint32).astype(np.uint64)
     rows = np.repeat(np.arange(len(texts), dtype=np.int64), [len(text) for text in padded])
@@ -62,4 +64,5 @@ def _mixed(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
     h = h * np.uint64(0xFF51AFD7ED558CCD)
     h ^= h >> np.uint64(33)
     h = h * np.uint64(0xC4CEB9FE1A85EC53)
-    return h ^ (h >> np.uint64(33))
+    out: NDArray[np.uint64] = h ^ (h >> np.uint64(33))
+    return out

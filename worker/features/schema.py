@@ -1,4 +1,5 @@
-"""Names, order and digest of every feature vector: what a bundle was fitted on and what the worker computes must be one.
+"""Names, order and digest of every feature vector: what a bundle was fitted on and what the worker computes
+must be one.
 
 A bundle carries `DIGEST`; the worker refuses a bundle with another one.
 """

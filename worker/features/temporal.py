@@ -1,6 +1,7 @@
 """Numbers a person's earlier reflections give about now: what `Tm`, the forecast and the gate read.
 
-All timelines of a batch are padded to [n, TIMELINE_LIMIT], the latest moment in the last column, and computed at once.
+All timelines of a batch are padded to [n, TIMELINE_LIMIT], the latest moment in the last column, and
+computed at once.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ _SERIES = ("text_valence", "text_arousal", "self_valence", "self_arousal")
 
 
 def pad(timelines: Sequence[Timeline]) -> tuple[Floats, Floats]:
-    """Right-aligned `history` [n, TIMELINE_LIMIT, len(HISTORY)] and `ages` [n, TIMELINE_LIMIT] in seconds; NaN where empty."""
+    """Right-aligned `history` [n, TIMELINE_LIMIT, len(HISTORY)] and `ages` [n, TIMELINE_LIMIT] in seconds;
+    NaN where empty."""
     history = np.full((len(timelines), TIMELINE_LIMIT, len(HISTORY)), np.nan)
     ages = np.full((len(timelines), TIMELINE_LIMIT), np.nan)
     for row, timeline in enumerate(timelines):
@@ -37,11 +39,12 @@ def pad(timelines: Sequence[Timeline]) -> tuple[Floats, Floats]:
 
 
 def extract(history: Floats, ages: Floats, static: Floats) -> Floats:
-    """Temporal features float64 [n, len(TEMPORAL)] of `pad`'s arrays; `static` [n, len(STATIC)] gives the local hour of now.
+    """Temporal features float64 [n, len(TEMPORAL)] of `pad`'s arrays; `static` [n, len(STATIC)] gives the
+    local hour of now.
 
-    EMA weights of k valid values, newest first, are a(1-a)^i, the oldest taking the rest; `volatility_7d` is the standard
-    deviation over 7 days; `shift` is the mean weighted by 2^(-age / 3 days) minus the plain mean; `mean` is shrunken by
-    `SHRINKAGE` pseudo-observations of `NEUTRAL`.
+    EMA weights of k valid values, newest first, are a(1-a)^i, the oldest taking the rest; `volatility_7d`
+    is the standard deviation over 7 days; `shift` is the mean weighted by 2^(-age / 3 days) minus the plain
+    mean; `mean` is shrunken by `SHRINKAGE` pseudo-observations of `NEUTRAL`.
     """
     columns: dict[str, Floats] = {}
     for name in _SERIES:
@@ -54,14 +57,18 @@ def extract(history: Floats, ages: Floats, static: Floats) -> Floats:
     latest = np.where(count > 0, np.nan_to_num(ages[:, -1]) / 3600.0, _NEVER_H)
     oldest = np.where(count > 0, np.nanmax(np.where(present, ages, 0.0), axis=1) / 3600.0, _NEVER_H)
     columns["log_count"] = np.log1p(count)
-    columns["log_self_count"] = np.log1p(np.isfinite(history[:, :, HISTORY.index("self_valence")]).sum(axis=1))
+    columns["log_self_count"] = np.log1p(
+        np.isfinite(history[:, :, HISTORY.index("self_valence")]).sum(axis=1)
+    )
     columns["log_gap_h"] = np.log1p(np.minimum(latest, _NEVER_H))
     columns["density_7d"] = (np.where(present, ages, np.inf) <= 7 * _DAY_S).sum(axis=1) / 7.0
     columns["log_mean_gap_h"] = np.log1p(np.minimum(oldest / np.maximum(count, 1), _NEVER_H))
     columns["hour_sin"] = static[:, STATIC.index("hour_sin")]
     columns["hour_cos"] = static[:, STATIC.index("hour_cos")]
     for name in ("willingness", "overlap"):
-        columns[f"last_{name}"] = np.where(count > 0, np.nan_to_num(history[:, -1, HISTORY.index(name)]), NEUTRAL)
+        columns[f"last_{name}"] = np.where(
+            count > 0, np.nan_to_num(history[:, -1, HISTORY.index(name)]), NEUTRAL
+        )
     return np.stack([columns[name] for name in TEMPORAL], axis=1)
 
 

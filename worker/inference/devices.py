@@ -41,8 +41,9 @@ def compile_on(
 ) -> Placed:
     """Compile `model` on the first device of `plan` that takes it.
 
-    `precision` is auto, f32 or bf16; auto asks bf16 only of a device that lists it, f16 of GPU and NPU. `cpu` are plugin
-    properties for the CPU alone. Raises `DeviceFailed` naming every device with its reason.
+    `precision` is auto, f32 or bf16; auto asks bf16 only of a device that lists it, f16 of GPU and NPU.
+    `cpu` are plugin properties for the CPU alone. Raises `DeviceFailed` naming every device with its
+    reason.
     """
     network = core.read_model(model) if isinstance(model, Path) else model
     failures: list[str] = []
@@ -63,7 +64,9 @@ def compile_on(
             log.info("device_skipped", component=component, device=device, reason=reason)
             continue
         log.info("device_chosen", component=component, device=actual, precision=chosen)
-        return Placed(model=compiled, component=component, requested=tuple(plan), actual=actual, precision=chosen)
+        return Placed(
+            model=compiled, component=component, requested=tuple(plan), actual=actual, precision=chosen
+        )
     raise DeviceFailed(f"no device runs the {component}: {'; '.join(failures) or 'the device plan is empty'}")
 
 

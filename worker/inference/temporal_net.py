@@ -1,4 +1,5 @@
-"""The temporal net: the last ten moments in, a forecast of now out; a small IR of the bundle on its own device plan."""
+"""The temporal net: the last ten moments in, a forecast of now out; a small IR of the bundle on its own
+device plan."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from worker.inference.compiled import AsyncModel
 from worker.inference.devices import Placed, compile_on
 
 BATCH = 32
-"""Every call has this many rows (the last ones padding): NPUs want static shapes, and a row's result cannot feel its batch."""
+"""Every call has this many rows (the last ones padding): NPUs want static shapes, and a row's result cannot
+feel its batch."""
 
 
 class TemporalNet:
@@ -25,10 +27,12 @@ class TemporalNet:
 
     @classmethod
     def open(cls, ir: Path, *, plan: Sequence[str], cache_dir: Path) -> TemporalNet:
-        """Compile the bundle's IR with static shapes; always f32, for the net is tiny. Raises `DeviceFailed`."""
+        """Compile the bundle's IR with static shapes; always f32, the net is tiny. Raises `DeviceFailed`."""
         core = ov.Core()
         network = core.read_model(ir)
-        network.reshape({part: ov.PartialShape([BATCH, *list(part.get_partial_shape())[1:]]) for part in network.inputs})
+        network.reshape(
+            {part: ov.PartialShape([BATCH, *list(part.get_partial_shape())[1:]]) for part in network.inputs}
+        )
         cpu = {"NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": 1, "ENABLE_CPU_PINNING": False}
         placed = compile_on(
             core, network, component="temporal", plan=plan, precision="f32", cpu=cpu, cache_dir=cache_dir

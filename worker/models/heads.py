@@ -24,7 +24,8 @@ class DenseHeads:
     scale: Floats
 
     def predict(self, features: Floats) -> Floats:
-        """float64 [n, features] -> float64 [n, targets]; in double precision so that a row does not feel its batch."""
+        """float64 [n, features] -> float64 [n, targets]; in double precision so that a row does not feel
+        its batch."""
         return ((features - self.mean) / self.scale) @ self.weights + self.bias
 
     def save(self, path: Path) -> None:
@@ -51,7 +52,8 @@ class DenseHeads:
 
 @dataclass(frozen=True, kw_only=True)
 class NgramHeads:
-    """Heads on hashed n-grams: counts weighed by `idf`, each half (words, characters) scaled to unit length, then linear.
+    """Heads on hashed n-grams: counts weighed by `idf`, each half (words, characters) scaled to unit
+    length, then linear.
 
     `weights` [2^bits, targets] float32 (stored as float16), `idf` [2^bits], `bias` [targets].
     """
@@ -80,7 +82,7 @@ class NgramHeads:
         with np.load(path, allow_pickle=False) as data:
             return cls(
                 targets=tuple(map(str, data["targets"])),
-                bits=int(len(data["idf"])).bit_length() - 1,
+                bits=len(data["idf"]).bit_length() - 1,
                 idf=data["idf"].astype(np.float32),
                 weights=data["weights"].astype(np.float32),
                 bias=data["bias"],
