@@ -1,0 +1,37 @@
+"""Cutting texts into encoder calls: every row once, padded by its own length only."""
+
+import numpy as np
+import pytest
+
+from worker.features.embedding import BATCHES, BUCKETS, bucket_of, shape
+
+
+@pytest.mark.parametrize(("length", "bucket"), [(1, 8), (8, 8), (9, 12), (33, 40), (129, 160), (256, 256)])
+def test_a_text_is_padded_to_the_smallest_bucket_that_holds_it(length, bucket):
+    assert bucket_of(length) == bucket
+
+
+def test_a_text_beyond_the_last_bucket_is_an_error():
+    with pytest.raises(ValueError, match="257"):
+        bucket_of(BUCKETS[-1] + 1)
+
+
+def test_every_text_is_in_exactly_one_call_with_its_own_tokens():
+    generator = np.random.default_rng(5)
+    tokens = [list(range(1, 1 + length)) for length in generator.integers(1, 257, size=173)]
+
+    calls = list(shape(tokens))
+
+    assert sorted(np.concatenate([call.rows for call in calls])) == list(range(len(tokens)))
+    for call in calls:
+        assert len(call.rows) in BATCHES
+        for row, ids, mask in zip(call.rows, call.ids, call.mask, strict=True):
+            count = len(tokens[row])
+            assert ids[:count].tolist() == tokens[row]
+            assert not ids[count:].any()
+            assert mask.sum() == count
+            assert len(ids) == bucket_of(count)
+
+
+def test_no_text_makes_no_call():
+    assert list(shape([])) == []

@@ -1,0 +1,104 @@
+"""The own OpenVINO graph against the published architecture in torch, and its independence of the batch."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from worker.errors import DeviceFailed
+from worker.inference import minilm
+from worker.inference.encoder import Encoder
+
+TEXTS = [
+    "I feel calm today.",
+    "Aaj bahut thak gaya hoon yaar, kuch samajh nahi aa raha",
+    "No.",
+    "Work was long and my manager shouted at me in front of everybody, but then I walked home through the park "
+    "and called my sister and we laughed about the summer when the tent flew away over the lake.",
+    "😊😊",
+]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("encoder")
+
+
+@pytest.fixture(scope="module")
+def exact(cache):
+    encoder = Encoder.open(cache_dir=cache, plan=("CPU",), precision="f32", threads=1, streams=1)
+    yield encoder
+    encoder.close()
+
+
+def reference(token_ids):
+    """BERT (Devlin et al. 2019) with mean pooling for one unpadded text, in torch float32."""
+    weights = {name: torch.tensor(np.array(value)) for name, value in minilm.read_weights().items()}
+
+    def norm(x, name):
+        return functional.layer_norm(x, (384,), weights[f"{name}.weight"], weights[f"{name}.bias"], 1e-12)
+
+    def dense(x, name):
+        return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+
+    x = weights["embeddings.word_embeddings.weight"][token_ids]
+    x = x + weights["embeddings.position_embeddings.weight"][: len(token_ids)]
+    x = norm(x + weights["embeddings.token_type_embeddings.weight"][0], "embeddings.LayerNorm")
+    for layer in range(6):
+        name = f"encoder.layer.{layer}"
+        query, key, value = (
+            dense(x, f"{name}.attention.self.{part}").reshape(-1, 12, 32).transpose(0, 1) for part in ("query", "key", "value")
+        )
+        attention = torch.softmax(query @ key.transpose(1, 2) / 32**0.5, dim=-1) @ value
+        joined = attention.transpose(0, 1).reshape(-1, 384)
+        x = norm(x + dense(joined, f"{name}.attention.output.dense"), f"{name}.attention.output.LayerNorm")
+        inner = functional.gelu(dense(x, f"{name}.intermediate.dense"))
+        x = norm(x + dense(inner, f"{name}.output.dense"), f"{name}.output.LayerNorm")
+    return functional.normalize(x.mean(dim=0), dim=0).numpy()
+
+
+def test_the_graph_computes_the_published_model(exact):
+    for text, ours in zip(TEXTS, exact.encode(TEXTS), strict=True):
+        theirs = reference(exact.tokenise([text])[0])
+        assert np.abs(ours - theirs).max() < 1e-5
+
+
+def test_an_embedding_does_not_depend_on_its_batch(cache):
+    encoder = Encoder.open(cache_dir=cache, plan=("GPU", "NPU", "CPU"), threads=2, streams=2)
+    texts = [f"{text} {'again and ' * (n % 7)}again" for n, text in enumerate(TEXTS * 9)]
+    alone = np.concatenate([encoder.encode([text]) for text in texts])
+
+    together = encoder.encode(texts)
+    backwards = encoder.encode(texts[::-1])[::-1]
+    encoder.close()
+
+    assert np.array_equal(alone, together)
+    assert np.array_equal(alone, backwards)
+
+
+def test_the_chosen_precision_stays_close_to_float32(cache, exact):
+    encoder = Encoder.open(cache_dir=cache, plan=("CPU",))
+    cosine = (encoder.encode(TEXTS) * exact.encode(TEXTS)).sum(axis=1)
+    encoder.close()
+    assert cosine.min() > 0.999
+
+
+def test_long_texts_keep_their_first_256_tokens(exact):
+    assert [len(ids) for ids in exact.tokenise(["word " * 5000, "word"])] == [256, 3]
+
+
+def test_no_text_gives_no_row(exact):
+    assert exact.encode([]).shape == (0, 384)
+
+
+def test_a_plan_without_a_working_device_names_each_with_its_reason(cache):
+    with pytest.raises(DeviceFailed, match=r"encoder: GPU: .+; NPU: "):
+        Encoder.open(cache_dir=cache, plan=("GPU", "NPU"))
+
+
+def test_the_fallback_records_what_really_executes(cache):
+    encoder = Encoder.open(cache_dir=cache, plan=("NPU", "CPU"))
+    placed = encoder.placed.to_json()
+    encoder.close()
+    assert placed["requested"] == ["NPU", "CPU"]
+    assert placed["device"] == "CPU"
