@@ -10,7 +10,7 @@ import pytest
 
 from trainer.data.duplicates import clusters
 
-WORDS = (
+WORDS = (  # noqa: SIM905  # thirty quoted words read worse
     "morning walk river tea rain mother office deadline quiet dinner laughed tired window garden phone "
     "sister bus late warm letter cried music slow evening bread hopeful worry train dog winter"
 ).split()
