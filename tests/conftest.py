@@ -1,0 +1,15 @@
+"""Fixtures every test may ask for."""
+
+import pytest
+
+from tests.support.database import database_url, empty_database_url, postgres, store, template
+
+__all__ = ["database_url", "empty_database_url", "postgres", "store", "template"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep pytest-alembic (0.13) from collecting this file: its collector breaks on pytest 9.2.
+
+    Its tests run all the same: `tests/integration/test_migrations.py` imports them.
+    """
+    config.option.pytest_alembic_tests_path = "none"

@@ -1,0 +1,125 @@
+"""Where the journey ends for what cannot be enriched: parked with its reason, once, and able to be sent again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from worker.store.engine import Cursor, Store
+
+WHOLE_MESSAGE = -1
+"""`position` of a dead letter that stands for a message no event could be told apart in."""
+
+_LONGEST = 512
+"""Characters kept of a foreign identifier or field name, which may be anything before validation."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeadLetter:
+    """One event (or message) that was refused. `payload`: the event as JSON bytes; `parked_at` is set when read back.
+
+    `attempts` counts how often its message was delivered. `detail` never quotes text.
+    """
+
+    message_id: str
+    position: int
+    reason: str
+    detail: str
+    reflection_id: str | None = None
+    revision: int | None = None
+    user_id: str | None = None
+    field: str | None = None
+    payload: bytes | None = None
+    attempts: int = 1
+    parked_at: datetime | None = None
+
+
+_PARK = """
+INSERT INTO dead_letters AS d
+    (message_id, position, reflection_id, revision, user_id, reason, field, detail, payload, attempts)
+SELECT * FROM unnest(%s::text[], %s::int[], %s::text[], %s::int[], %s::text[], %s::text[], %s::text[], %s::text[],
+                     %s::bytea[], %s::int[])
+         AS a (message_id, position, reflection_id, revision, user_id, reason, field, detail, payload, attempts)
+ORDER BY a.message_id COLLATE "C", a.position
+ON CONFLICT (message_id, position) DO UPDATE SET
+    attempts = d.attempts + 1, reason = excluded.reason, field = excluded.field, detail = excluded.detail
+"""
+
+_GIVE_UP = """
+UPDATE deliveries d SET state = 'dead', finished_at = clock_timestamp()
+FROM (
+    SELECT o.reflection_id, o.revision
+    FROM unnest(%s::text[], %s::int[]) AS a (id, revision)
+    JOIN deliveries o ON o.reflection_id = a.id AND o.revision = a.revision AND o.state = 'accepted'
+    ORDER BY o.reflection_id, o.revision FOR UPDATE OF o
+) given_up
+WHERE d.reflection_id = given_up.reflection_id AND d.revision = given_up.revision
+"""
+
+
+def park(store: Store, letters: Sequence[DeadLetter]) -> None:
+    """Write the letters; one that is there already (same message and position) counts an attempt more.
+
+    The delivery of a letter that names `reflection_id` and `revision` becomes `dead`: use it for an accepted event which
+    a later stage could not enrich.
+    """
+    if letters:
+        store.transact(lambda cursor: give_up(cursor, letters, keep_payload=store.keep_text))
+
+
+def give_up(cursor: Cursor, letters: Sequence[DeadLetter], *, keep_payload: bool) -> None:
+    """`park`, inside the caller's transaction."""
+    write(cursor, letters, keep_payload=keep_payload)
+    named = [letter for letter in letters if letter.reflection_id is not None and letter.revision is not None]
+    if named:
+        keys = ([letter.reflection_id for letter in named], [letter.revision for letter in named])
+        cursor.execute(_GIVE_UP, keys, prepare=True)
+
+
+def write(cursor: Cursor, letters: Sequence[DeadLetter], *, keep_payload: bool) -> None:
+    """Insert the letters inside the caller's transaction, leaving deliveries alone."""
+    unique = list({(_storable(letter.message_id), letter.position): letter for letter in letters}.values())
+    if not unique:
+        return
+    columns = (
+        [_storable(letter.message_id) for letter in unique],
+        [letter.position for letter in unique],
+        [_storable(letter.reflection_id) for letter in unique],
+        [letter.revision for letter in unique],
+        [_storable(letter.user_id) for letter in unique],
+        [letter.reason for letter in unique],
+        [_storable(letter.field) for letter in unique],
+        [_storable(letter.detail) for letter in unique],
+        [letter.payload if keep_payload else None for letter in unique],
+        [letter.attempts for letter in unique],
+    )
+    cursor.execute(_PARK, columns, prepare=True)
+
+
+def rejected(store: Store, limit: int = 20) -> list[DeadLetter]:
+    """The newest `limit` dead letters, newest first."""
+    query = """
+        SELECT message_id, position, reason, detail, reflection_id, revision, user_id, field, payload, attempts, parked_at
+        FROM dead_letters ORDER BY id DESC LIMIT %s
+    """
+    rows = store.transact(lambda cursor: cursor.execute(query, (limit,)).fetchall())
+    names = (
+        "message_id", "position", "reason", "detail", "reflection_id", "revision", "user_id", "field", "payload",
+        "attempts", "parked_at",
+    )  # fmt: skip
+    return [DeadLetter(**dict(zip(names, row, strict=True))) for row in rows]
+
+
+def count(store: Store) -> Counter[str]:
+    """How many dead letters there are by reason."""
+    query = "SELECT reason, count(*) FROM dead_letters GROUP BY reason"
+    return Counter(dict(store.transact(lambda cursor: cursor.execute(query).fetchall())))
+
+
+def _storable(value: str | None) -> str | None:
+    """Postgres text holds neither NUL nor lone surrogates; a rejected event may."""
+    if value is None:
+        return None
+    return value[:_LONGEST].encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")

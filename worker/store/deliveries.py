@@ -1,0 +1,244 @@
+"""First commit of the journey: events and their risk screen are stored, or parked, before any model runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from datetime import timezone as fixed
+from enum import StrEnum
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import orjson
+
+from worker.events.perception import Risk
+from worker.events.reflection import Reflection
+from worker.store import dead_letters
+from worker.store.dead_letters import DeadLetter
+from worker.store.engine import Cursor, Store
+
+SEPARATOR = "\x1f"
+"""Joins a path to one array element; no emotion's name holds it."""
+
+
+class Kind(StrEnum):
+    """What an arrival turned out to be; all but NEW, EDIT and REDELIVERED need nothing more."""
+
+    NEW = "new"
+    EDIT = "edit"  # a higher revision: it replaced the stored one
+    REDELIVERED = "redelivered"  # accepted before, not finished: enrich it again
+    DONE = "done"  # finished before
+    STALE = "stale"  # a higher revision is stored, or the reflection was deleted
+    CONFLICT = "conflict"  # parked here: `conflicting_content` or `user_changed`
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Arrival:
+    """An event as a message brought it. `payload`: its JSON bytes, to be retried should it have to be parked."""
+
+    reflection: Reflection
+    screen: Risk
+    message_id: str
+    position: int
+    payload: bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Admission:
+    """The outcome for one arrival, and the model version its revision was pinned to at first delivery."""
+
+    kind: Kind
+    model_version: str
+
+    @property
+    def to_enrich(self) -> bool:
+        return self.kind in (Kind.NEW, Kind.EDIT, Kind.REDELIVERED)
+
+
+_ADMIT = """
+INSERT INTO reflections AS r
+    (id, user_id, revision, created_at, utc_offset_min, timezone, local_day, lang, device, text, digest,
+     self_valence, self_arousal, self_emotion, consent_training, screen_level, screen_score, screen)
+SELECT a.id, a.user_id, a.revision, a.created_at, a.utc_offset_min, a.timezone, a.local_day, a.lang, a.device, a.text,
+       a.digest, a.self_valence, a.self_arousal, string_to_array(a.self_emotion, E'\\x1f'), a.consent_training,
+       a.screen_level, a.screen_score, a.screen::jsonb
+FROM unnest(%s::text[], %s::text[], %s::int[], %s::timestamptz[], %s::int[], %s::text[], %s::date[], %s::text[],
+            %s::text[], %s::text[], %s::bytea[], %s::float8[], %s::float8[], %s::text[], %s::bool[], %s::text[],
+            %s::float8[], %s::text[])
+  AS a (id, user_id, revision, created_at, utc_offset_min, timezone, local_day, lang, device, text, digest,
+        self_valence, self_arousal, self_emotion, consent_training, screen_level, screen_score, screen)
+ORDER BY a.id COLLATE "C"
+ON CONFLICT (id) DO UPDATE SET
+    revision = excluded.revision, created_at = excluded.created_at, utc_offset_min = excluded.utc_offset_min,
+    timezone = excluded.timezone, local_day = excluded.local_day, lang = excluded.lang, device = excluded.device,
+    text = excluded.text, digest = excluded.digest, self_valence = excluded.self_valence,
+    self_arousal = excluded.self_arousal, self_emotion = excluded.self_emotion,
+    consent_training = excluded.consent_training, received_at = now(), screen_level = excluded.screen_level,
+    screen_score = excluded.screen_score, screen = excluded.screen
+WHERE r.user_id = excluded.user_id AND r.revision < excluded.revision AND r.deleted_at IS NULL
+RETURNING r.id, r.xmax = 0
+"""
+"""A row that was inserted has no xmax; one that was updated carries this transaction's. Refused rows stay locked too."""
+
+_STORED = """
+SELECT a.id, r.user_id, r.revision, r.digest, r.deleted_at IS NOT NULL, d.state, d.model_version
+FROM unnest(%s::text[], %s::int[]) AS a (id, revision)
+JOIN reflections r ON r.id = a.id
+LEFT JOIN deliveries d ON d.reflection_id = a.id AND d.revision = a.revision
+"""
+
+_PIN = """
+INSERT INTO deliveries AS d (reflection_id, revision, model_version, state, attempts, lane)
+SELECT a.id, a.revision, %s, 'accepted', 1, %s FROM unnest(%s::text[], %s::int[]) AS a (id, revision)
+ORDER BY a.id COLLATE "C", a.revision
+ON CONFLICT (reflection_id, revision) DO UPDATE SET attempts = d.attempts + 1, state = 'accepted', finished_at = NULL
+WHERE d.state <> 'done'
+"""
+
+
+def accept(
+    store: Store, arrivals: Sequence[Arrival], parked: Sequence[DeadLetter], *, model_version: str, lane: str
+) -> list[Admission]:
+    """Store the arrivals and park the rejected ones in one transaction; one admission per arrival, in their order.
+
+    Arrivals of one id behave as if each had come in a call of its own. A CONFLICT is parked here too.
+    Raises ServiceMissing, StoreRefused; then nothing of the call is stored.
+    """
+    return store.transact(
+        lambda cursor: _accept(cursor, arrivals, parked, model_version, lane, keep_text=store.keep_text)
+    )
+
+
+def _accept(
+    cursor: Cursor,
+    arrivals: Sequence[Arrival],
+    parked: Sequence[DeadLetter],
+    model_version: str,
+    lane: str,
+    *,
+    keep_text: bool,
+) -> list[Admission]:
+    admissions: dict[int, Admission] = {}
+    conflicts: list[DeadLetter] = []
+    for places in _rounds(arrivals):
+        by_id = {arrivals[place].reflection.id: place for place in places}
+        rows = _columns([arrivals[place] for place in places], keep_text=keep_text)
+        for key, inserted in cursor.execute(_ADMIT, rows, prepare=True).fetchall():
+            admissions[by_id.pop(key)] = Admission(
+                kind=Kind.NEW if inserted else Kind.EDIT, model_version=model_version
+            )
+        if not by_id:
+            continue
+        known = (list(by_id), [arrivals[place].reflection.revision for place in by_id.values()])
+        for key, *stored, pinned in cursor.execute(_STORED, known, prepare=True).fetchall():
+            arrival = arrivals[by_id[key]]
+            kind, reason = _judge(arrival.reflection, *stored)
+            if reason is not None:
+                conflicts.append(_conflict(arrival, reason))
+            admissions[by_id[key]] = Admission(kind=kind, model_version=pinned or model_version)
+    keys = sorted(
+        {
+            (arrivals[place].reflection.id, arrivals[place].reflection.revision)
+            for place, admission in admissions.items()
+            if admission.to_enrich
+        }
+    )
+    if keys:
+        cursor.execute(
+            _PIN,
+            (model_version, lane, [key for key, _ in keys], [revision for _, revision in keys]),
+            prepare=True,
+        )
+    dead_letters.write(cursor, [*parked, *conflicts], keep_payload=keep_text)
+    return [admissions[place] for place in range(len(arrivals))]
+
+
+def _judge(
+    reflection: Reflection, user_id: str, revision: int, digest: bytes, deleted: bool, state: str | None
+) -> tuple[Kind, str | None]:
+    if deleted:
+        return Kind.STALE, None
+    if reflection.revision == revision and reflection.digest != digest:
+        return Kind.CONFLICT, "conflicting_content"
+    if reflection.user_id != user_id:
+        return Kind.CONFLICT, "user_changed"
+    if reflection.revision < revision:
+        return Kind.STALE, None
+    return (Kind.DONE if state == "done" else Kind.REDELIVERED), None
+
+
+def _conflict(arrival: Arrival, reason: str) -> DeadLetter:
+    details = {
+        "conflicting_content": "this id and revision were accepted before with other content",
+        "user_changed": "this id belongs to another user_id",
+    }
+    return DeadLetter(
+        message_id=arrival.message_id,
+        position=arrival.position,
+        reason=reason,
+        detail=details[reason],
+        reflection_id=arrival.reflection.id,
+        revision=arrival.reflection.revision,
+        user_id=arrival.reflection.user_id,
+        field="user_id" if reason == "user_changed" else None,
+        payload=arrival.payload,
+    )
+
+
+def _rounds(arrivals: Sequence[Arrival]) -> Iterator[list[int]]:
+    """Places of the arrivals, the n-th arrival of each id in the n-th round: one statement cannot touch a row twice."""
+    rounds: list[list[int]] = []
+    seen: dict[str, int] = {}
+    for place, arrival in enumerate(arrivals):
+        turn = seen.get(arrival.reflection.id, 0)
+        seen[arrival.reflection.id] = turn + 1
+        if turn == len(rounds):
+            rounds.append([])
+        rounds[turn].append(place)
+    yield from rounds
+
+
+def _columns(arrivals: Sequence[Arrival], *, keep_text: bool) -> tuple[list[object], ...]:
+    rows = []
+    for arrival in arrivals:
+        reflection, report, screen = arrival.reflection, arrival.reflection.self_report, arrival.screen
+        rows.append(
+            (
+                reflection.id,
+                reflection.user_id,
+                reflection.revision,
+                reflection.created_at,
+                reflection.utc_offset_min,
+                reflection.timezone,
+                local_day(reflection),
+                reflection.lang,
+                reflection.device,
+                reflection.text if keep_text else None,
+                reflection.digest,
+                report.valence if report else None,
+                report.arousal if report else None,
+                SEPARATOR.join(report.emotion) if report and report.emotion else None,
+                reflection.consent_training,
+                screen.level,
+                risk_score(screen),
+                orjson.dumps(screen.to_json(), option=orjson.OPT_SERIALIZE_NUMPY).decode(),
+            )
+        )
+    return tuple(map(list, zip(*rows, strict=True)))
+
+
+def local_day(reflection: Reflection) -> date:
+    """The day it was for the writer: by time zone if that is known here, else by the offset `created_at` came with."""
+    zone: ZoneInfo | None = None
+    if reflection.timezone is not None:
+        try:
+            zone = ZoneInfo(reflection.timezone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            zone = None  # the offset is the contract's own fallback
+    there = zone or fixed(timedelta(minutes=reflection.utc_offset_min))
+    return reflection.created_at.astimezone(there).date()
+
+
+def risk_score(risk: Risk) -> float:
+    """The highest flag, 0-1, uncalibrated: what the risk queue is ordered by."""
+    return float(max(risk.flags.values(), default=0.0))

@@ -1,0 +1,158 @@
+"""The door to Postgres: one pool, one transaction at a time, and errors that never quote what was being written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast
+
+import psycopg
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Engine, create_engine, make_url
+from sqlalchemy import exc as sa
+from sqlalchemy.engine import URL
+
+from worker.errors import FeltsenseError, ServiceMissing, UsageError
+
+Cursor = psycopg.Cursor[tuple[Any, ...]]
+T = TypeVar("T")
+
+MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
+TRIES = 3
+"""Postgres ends one of two deadlocked transactions; that one is run again this often at most."""
+
+SESSION = (
+    # Every query of the store goes by key. A plan made while a table was still empty would scan it, and is kept
+    # by the prepared statement until the next ANALYZE; a minute of bulk import is long enough to hurt.
+    "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off"
+    # Locks are taken by one statement and looked behind by the next, which needs a snapshot of its own.
+    " -c default_transaction_isolation=read\\ committed -c timezone=UTC"
+)
+
+
+class StoreRefused(FeltsenseError):
+    """Postgres refused a statement (a constraint, a type): the same call would fail again.
+
+    The message names SQLSTATE, table, column and constraint; never values.
+    """
+
+
+class Store:
+    """A pool of connections. Open it with `Store.open(url)`, preferably in a `with` statement."""
+
+    def __init__(self, engine: Engine, address: str, *, keep_text: bool) -> None:
+        self._engine = engine
+        self.address = address
+        self.keep_text = keep_text
+
+    @classmethod
+    def open(cls, database_url: str, *, pool_size: int = 8, keep_text: bool = True) -> Self:
+        """The store at `database_url` (postgresql://...); connects at first use.
+
+        With `keep_text` False neither reflections nor dead letters hold what people wrote.
+        Raises UsageError for another kind of URL.
+        """
+        try:
+            url = make_url(database_url)
+            known = url.get_backend_name() in ("postgresql", "postgres")
+        except (sa.ArgumentError, ValueError):
+            known = False
+        if not known:
+            raise UsageError(
+                "database_url is no Postgres URL; write postgresql://user:password@host:port/database"
+            )
+        engine = create_engine(
+            url.set(drivername="postgresql+psycopg"),
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_pre_ping=True,
+            pool_use_lifo=True,
+            hide_parameters=True,
+            connect_args={"connect_timeout": 5, "application_name": "feltsense", "options": SESSION},
+        )
+        return cls(engine, _address(url), keep_text=keep_text)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every pooled connection; those still lent out close when they come back."""
+        self._engine.dispose()
+
+    def ping(self) -> None:
+        """One round trip. Raises ServiceMissing when the database does not answer."""
+        self.transact(lambda cursor: cursor.execute("SELECT 1"))
+
+    def migrate(self, revision: str = "head") -> None:
+        """Bring the schema to `revision` (an Alembic identifier, "head" or "base"), rows kept; safe from many processes.
+
+        Raises ServiceMissing when the database does not answer.
+        """
+        try:
+            with self._engine.connect() as connection:
+                config = Config()
+                config.set_main_option("script_location", str(MIGRATIONS))
+                config.attributes["connection"] = connection
+                (command.downgrade if revision == "base" else command.upgrade)(config, revision)
+                connection.commit()
+            return
+        except sa.DBAPIError as error:
+            failure = self._retell(cast(psycopg.Error, error.orig))
+        raise failure
+
+    def transact(self, work: Callable[[Cursor], T]) -> T:
+        """What `work` returns, in one committed transaction (READ COMMITTED, binary cursor).
+
+        `work` runs again when Postgres chose this transaction to end a deadlock, so it must have no other effect.
+        Raises ServiceMissing when the database is lost, StoreRefused when it refuses; what `work` raises passes through.
+        """
+        for tries in range(1, TRIES + 1):
+            try:
+                return self._attempt(work)
+            except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure) as error:
+                failure = self._retell(error)
+                if tries < TRIES:
+                    continue
+            except psycopg.Error as error:
+                failure = self._retell(error)
+            except sa.TimeoutError:
+                failure = ServiceMissing(
+                    f"Postgres at {self.address}: no connection of the pool came free in time"
+                )
+            break
+        # Raised outside the handlers: a chained psycopg error would carry the refused values into tracebacks.
+        raise failure
+
+    def _attempt(self, work: Callable[[Cursor], T]) -> T:
+        pooled = self._engine.raw_connection()
+        try:
+            connection = cast(psycopg.Connection[tuple[Any, ...]], pooled.driver_connection)
+            with connection.cursor(binary=True) as cursor:
+                result = work(cursor)
+            connection.commit()
+            return result
+        finally:
+            pooled.close()
+
+    def _retell(self, error: psycopg.Error) -> FeltsenseError:
+        state = error.sqlstate or type(error).__name__
+        if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+            if error.sqlstate is None:
+                return ServiceMissing(
+                    f"Postgres at {self.address} cannot be reached; start it, or correct FELTSENSE_DATABASE_URL"
+                )
+            return ServiceMissing(f"Postgres at {self.address} cannot serve (SQLSTATE {state})")
+        where = (error.diag.table_name, error.diag.column_name, error.diag.constraint_name)
+        return StoreRefused(" ".join(("Postgres refused a statement: SQLSTATE", state, *filter(None, where))))
+
+
+def _address(url: URL) -> str:
+    host = url.host or url.query.get("host") or "localhost"
+    return f"{host if isinstance(host, str) else host[0]}:{url.port or 5432}/{url.database or ''}"
