@@ -4,7 +4,7 @@ the trace."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,8 @@ from worker.features import context
 from worker.features.assemble import Features, static_context
 from worker.features.language import Language
 from worker.features.schema import HISTORY, STATIC
-from worker.models.heads import DenseHeads
+from worker.models.boosted import Boosted
+from worker.models.heads import DenseHeads, NgramHeads
 from worker.models.hierarchy import descend, softmax
 from worker.risk import level
 
@@ -37,7 +38,18 @@ def nuance_targets(variable: str, taxonomy: Taxonomy) -> tuple[str, ...]:
     return tuple(f"{variable}.nuance.{core}.{nuance}" for core in CORES for nuance in taxonomy.nuances[core])
 
 
-def bases(contents: Contents, features: Features) -> dict[str, Columns]:
+class TextModels(Protocol):
+    """The fitted text bases: a bundle's contents, or one fold's of the trainer."""
+
+    @property
+    def trees(self) -> Mapping[str, Boosted]: ...
+    @property
+    def ngrams(self) -> NgramHeads: ...
+    @property
+    def embedding(self) -> DenseHeads: ...
+
+
+def bases(contents: TextModels, features: Features) -> dict[str, Columns]:
     """Every text base's prediction: variable -> base -> [n] (values) or [n, k] (distributions, risk logits).
 
     The trainer's out-of-fold matrix has the same columns, made by the same call on each fold's contents.
@@ -118,7 +130,7 @@ def appraise(
             static[:, STATIC.index(f"{kind}.{base}")] = columns[kind][base]
     static[:, STATIC.index("congruence.overlap")] = overlap
     static[:, STATIC.index("congruence.Eb")] = columns["congruence"]["Eb"]
-    history = _history(reflections, static, text, willingness.after, overlap, shown, invoked.after)
+    history = history_of(reflections, static, text, willingness.after, overlap, shown, invoked.after)
 
     flags = _risk(contents, columns["risk"], screens)
     emotions = {}
@@ -175,7 +187,7 @@ def _risk(contents: Contents, logits: Columns, screens: Floats) -> Floats:
     return floored
 
 
-def _history(
+def history_of(
     reflections: Sequence[Reflection],
     static: Floats,
     text: Mapping[str, Any],

@@ -14,7 +14,7 @@ from worker.bundle.contents import Contents
 from worker.events.perception import Placement, Trace
 from worker.events.timeline import Timeline
 from worker.features import context, sequence, temporal
-from worker.features.schema import STATIC
+from worker.features.schema import HISTORY, STATIC
 from worker.inference.temporal_net import TemporalNet
 
 Floats = NDArray[np.float64]
@@ -38,6 +38,7 @@ def place(
     if not items:
         return []
     static = np.stack([trace.static for trace, _ in items])
+    history_now = np.stack([trace.history for trace, _ in items])
     history, ages = temporal.pad([timeline for _, timeline in items])
     numbers = temporal.extract(history, ages, static)
     known = np.asarray(np.isfinite(ages).any(axis=1))
@@ -45,7 +46,8 @@ def place(
         "Tm": np.clip(contents.forecast.predict(numbers), 0.0, 1.0),
         "GRU": np.where(known[:, None], net.run(sequence.extract(history, ages, static)), np.nan),
     }
-    blended = blends(contents, static, numbers, known, forecast)
+    meant = np.clip(contents.personal.predict(own_features(numbers, history_now)), 0.0, 1.0)
+    blended = blends(contents, static, numbers, stacks_of(static, known, forecast, meant))
     values = {name: blend.after for name, blend in blended.items()}
     values["comparator"] = values["valence"] - values["expected_valence"]
     intervals = {
@@ -63,31 +65,43 @@ def place(
     ]
 
 
+def own_features(numbers: Floats, history_now: Floats) -> Floats:
+    """What `personal` reads: TEMPORAL columns, then this text's own valence and arousal [n, len(TEMPORAL) +
+    2].
+
+    With the person's mean text estimate and self-report beside it, the same words count by how this person
+    uses them.
+    """
+    text = [HISTORY.index("text_valence"), HISTORY.index("text_arousal")]
+    return np.concatenate([numbers, history_now[:, text]], axis=1)
+
+
 def blends(
-    contents: Contents,
-    static: Floats,
-    numbers: Floats,
-    known: NDArray[np.bool_],
-    forecast: Mapping[str, Floats],
+    contents: Contents, static: Floats, numbers: Floats, stacks: Mapping[str, Mapping[str, Floats]]
 ) -> dict[str, Blended]:
-    """The five stacks of stage B from STATIC and TEMPORAL columns [n, .], whether there is a history [n],
-    and the forecasts of Tm [n, 2] and the GRU [n, 3]."""
+    """The five blends of stage B from STATIC and TEMPORAL columns [n, .] and what `stacks_of` lays side by
+    side."""
     around = context.extract(static, numbers)
-    out = {}
+    return {
+        name: combine(contents.gates[name], contents.calibrators[name], columns, around)
+        for name, columns in stacks.items()
+    }
+
+
+def stacks_of(
+    static: Floats, known: NDArray[np.bool_], forecast: Mapping[str, Floats], meant: Floats
+) -> dict[str, dict[str, Floats]]:
+    """Every gate's bases [n] from STATIC columns [n, .], whether there is a history [n], the forecasts of
+    Tm [n, 2] and the GRU [n, 3], and the text as this person means it [n, 2] (base Tm of valence and
+    arousal)."""
+    stacks: dict[str, dict[str, Floats]] = {}
     for at, kind in enumerate(("valence", "arousal")):
-        expected = {base: values[:, at] for base, values in forecast.items()}
         text = {base: static[:, STATIC.index(f"{kind}.{base}")] for base in ("Lx", "Ng", "Eb")}
-        columns = {
-            kind: {**text, "Tm": np.where(known, expected["Tm"], np.nan)},
-            f"expected_{kind}": expected,
-        }
-        for name, bases in columns.items():
-            out[name] = combine(contents.gates[name], contents.calibrators[name], bases, around)
-    agreement = {
+        stacks[kind] = {**text, "Tm": np.where(known, meant[:, at], np.nan)}
+        stacks[f"expected_{kind}"] = {base: values[:, at] for base, values in forecast.items()}
+    stacks["congruence"] = {
         "overlap": static[:, STATIC.index("congruence.overlap")],
         "Eb": static[:, STATIC.index("congruence.Eb")],
         "GRU": forecast["GRU"][:, NET.index("congruence")],
     }
-    name = "congruence"
-    out[name] = combine(contents.gates[name], contents.calibrators[name], agreement, around)
-    return out
+    return stacks

@@ -44,6 +44,7 @@ def load(folder: Path | None = None) -> Bundle:
             embedding=DenseHeads.load(place / "embedding.npz"),
             emotion=DenseHeads.load(place / "emotion.npz"),
             forecast=DenseHeads.load(place / "forecast.npz"),
+            personal=DenseHeads.load(place / "personal.npz"),
             temporal=place / "temporal.xml",
             gates={name: Gate.from_json(blend["gates"][name]) for name in GATED},
             calibrators={name: Calibrator.from_json(value) for name, value in blend["calibrators"].items()},

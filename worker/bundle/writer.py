@@ -36,6 +36,7 @@ def write(
     contents.embedding.save(part / "embedding.npz")
     contents.emotion.save(part / "emotion.npz")
     contents.forecast.save(part / "forecast.npz")
+    contents.personal.save(part / "personal.npz")
     shutil.copyfile(contents.temporal, part / "temporal.xml")
     shutil.copyfile(contents.temporal.with_suffix(".bin"), part / "temporal.bin")
     (part / "blend.json").write_text(json.dumps(contents.blend_json(), indent=1, sort_keys=True))
