@@ -1,0 +1,77 @@
+"""Fits calibrators on out-of-fold blends."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from sklearn.isotonic import IsotonicRegression
+
+from trainer.fit import linear
+from worker.calibrate.maps import Calibrator
+
+Floats = NDArray[np.float64]
+
+FEWEST = 300
+"""Rows below which a map of two parameters takes the place of isotonic regression."""
+BIN = 80
+"""Rows a knot stands for: isotonic regression on means of bins keeps the order within them, where plain PAV
+would flatten it."""
+
+
+def value(score: Floats, target: Floats, weight: Floats) -> Calibrator:
+    """Isotonic map of scores [n] to `target` 0-1 [n]; linear where rows are few."""
+    if len(score) < FEWEST:
+        return _linear(score, target, weight)
+    order = np.argsort(score, kind="stable")
+    parts = np.array_split(order, max(8, min(40, len(order) // BIN)))
+    middle = np.array([np.average(score[part], weights=weight[part]) for part in parts])
+    mean = np.array([np.average(target[part], weights=weight[part]) for part in parts])
+    mass = np.array([weight[part].sum() for part in parts])
+    fitted = IsotonicRegression().fit_transform(middle, mean, sample_weight=mass)
+    # The ends go on along the overall slope, so that the most extreme rows are not tied.
+    slope = max(float(np.polyfit(middle, fitted, 1, w=np.sqrt(mass))[0]), 0.0)
+    x = np.array([score.min(), *middle, score.max()])
+    y = np.array([fitted[0] - slope * (middle[0] - x[0]), *fitted, fitted[-1] + slope * (x[-1] - middle[-1])])
+    keep = np.concatenate([[True], np.diff(x) > 1e-9])
+    return Calibrator(kind="isotonic", x=x[keep], y=np.clip(y, 0.0, 1.0)[keep])
+
+
+def _linear(score: Floats, target: Floats, weight: Floats) -> Calibrator:
+    heads = linear.ridge(score[:, None], target[:, None], weight, penalty=1e-4)
+    return Calibrator(
+        kind="linear",
+        x=np.zeros(0),
+        y=np.array([0.0, 1.0]),
+        slope=float(heads.weights[0, 0]),
+        intercept=float(heads.bias[0]),
+    )
+
+
+def distribution(mass: Floats, target: Floats, weight: Floats) -> Calibrator:
+    """Temperature for distributions [n, k] against `target` [n, k]."""
+    logs = np.log(np.maximum(mass, 1e-12))
+    found = minimize_scalar(
+        lambda log_t: _nll(logs / np.exp(log_t), target, weight), bounds=(-2.0, 2.0), method="bounded"
+    )
+    return Calibrator(kind="temperature", x=np.zeros(0), y=np.zeros(0), slope=float(np.exp(found.x)))
+
+
+def flag(logit: Floats, target: Floats, weight: Floats) -> Calibrator:
+    """Platt map of a logit [n]; targets are pulled in as Platt (1999) does."""
+    positives, negatives = target.sum(), (1 - target).sum()
+    pulled = target * (positives + 1) / (positives + 2) + (1 - target) / (negatives + 2)
+    heads = linear.descend(logit[:, None], pulled[:, None], weight, loss="logistic", penalty=1e-4)
+    return Calibrator(
+        kind="platt",
+        x=np.zeros(0),
+        y=np.zeros(0),
+        slope=float(heads.weights[0, 0]),
+        intercept=float(heads.bias[0]),
+    )
+
+
+def _nll(logits: Floats, target: Floats, weight: Floats) -> float:
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    log_share = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return float(-np.average((target * log_share).sum(axis=1), weights=weight))

@@ -1,0 +1,126 @@
+"""Labels and weights as arrays: the dependent half of every fit, row i belonging to labelled row i."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.data.labelled import Labelled
+from trainer.plan import Plan
+from worker.events.taxonomy import Taxonomy
+from worker.events.variables import CORES, FLAGS
+
+Floats = NDArray[np.float64]
+
+VALUES = ("valence", "arousal", "willingness", "congruence")
+CLASSES = (*CORES, "none")
+ASSUMED_ABSENT = tuple(flag for flag in FLAGS if flag not in ("sarcasm", "profanity"))
+"""Flags whose absence is assumed in the sources a plan gives `no_risk`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Targets:
+    """`values[name]` [n] 0-1, NaN where unlabelled; `expressed` [n, 7], `invoked` [n, 6],
+    `nuances[variable]` [n, 36]: distributions, rows of zeros where unlabelled; `risk` [n, 8], NaN where
+    unlabelled. `weight[name]` [n] for each of the values, expressed, invoked and risk: 0 where the label is
+    missing or the plan leaves the row out."""
+
+    values: dict[str, Floats]
+    expressed: Floats
+    invoked: Floats
+    nuances: dict[str, Floats]
+    risk: Floats
+    weight: dict[str, Floats]
+
+
+def extract(rows: Sequence[Labelled], plan: Plan, taxonomy: Taxonomy) -> Targets:
+    """Targets of `rows`; emotions with several paths share the mass equally."""
+    values = {name: np.array([_value(row, name, plan) for row in rows], dtype=np.float64) for name in VALUES}
+    expressed = np.stack([_classes(row.labels.get("expressed"), none=True) for row in rows])
+    invoked = np.stack([_classes(row.labels.get("invoked"), none=False) for row in rows])
+    felt = invoked.any(axis=1)
+    nuances = {
+        name: np.stack([_nuances(row.labels.get(name, ()), taxonomy) for row in rows])
+        for name in ("expressed", "invoked")
+    }
+    stands_in = np.array([plan.source(row.source).seen_as_felt for row in rows])
+    borrowed = ~felt & (stands_in > 0) & (expressed[:, : len(CORES)].sum(axis=1) > 0)
+    mass = expressed[borrowed, : len(CORES)]
+    invoked[borrowed] = mass / mass.sum(axis=1, keepdims=True)
+    nuances["invoked"][borrowed] = nuances["expressed"][borrowed]
+
+    risk = np.array(
+        [
+            [row.labels["risk"].get(flag, np.nan) for flag in FLAGS]
+            if "risk" in row.labels
+            else [np.nan] * len(FLAGS)
+            for row in rows
+        ]
+    )
+    no_risk = np.array([plan.source(row.source).no_risk for row in rows])
+    assumed = np.isnan(risk).all(axis=1) & (no_risk > 0)
+    for flag in ASSUMED_ABSENT:
+        risk[assumed, FLAGS.index(flag)] = 0.0
+
+    weight = {name: _weight(rows, name, plan) * np.isfinite(column) for name, column in values.items()}
+    labelled = np.asarray(expressed.any(axis=1))
+    weight["expressed"] = (
+        _weight(rows, "expressed", plan) * labelled * _balance(expressed, labelled, plan.class_power)
+    )
+    weight["invoked"] = (
+        _weight(rows, "invoked", plan) * np.where(borrowed, stands_in, 1.0) * invoked.any(axis=1)
+    )
+    weight["risk"] = _weight(rows, "risk", plan) * np.where(assumed, no_risk, 1.0)
+    return Targets(
+        values=values, expressed=expressed, invoked=invoked, nuances=nuances, risk=risk, weight=weight
+    )
+
+
+def _value(row: Labelled, name: str, plan: Plan) -> float:
+    value = row.labels.get(name)
+    if value is None:
+        return float("nan")
+    spread = plan.source(row.source).spread.get(name, 1.0)
+    return min(1.0, max(0.0, 0.5 + spread * (float(value) - 0.5)))
+
+
+def _classes(paths: Iterable[Sequence[str]] | None, *, none: bool) -> Floats:
+    mass = np.zeros(len(CLASSES) if none else len(CORES))
+    if paths is None:
+        return mass
+    cores = [path[0] for path in paths]
+    for core in cores:
+        mass[CORES.index(core)] += 1.0 / len(cores)
+    if none and not cores:
+        mass[-1] = 1.0
+    return mass
+
+
+def _nuances(paths: Iterable[Sequence[str]], taxonomy: Taxonomy) -> Floats:
+    mass = np.zeros((len(CORES), 6))
+    known = [path for path in paths if len(path) > 1]
+    for path in known:
+        mass[CORES.index(path[0]), taxonomy.nuances[path[0]].index(path[1])] += 1.0 / len(known)
+    return mass.ravel()
+
+
+def _weight(rows: Sequence[Labelled], target: str, plan: Plan) -> Floats:
+    people = Counter(row.reflection.user_id for row in rows)
+    out = []
+    for row in rows:
+        source = plan.source(row.source)
+        out.append(
+            source.weight
+            * source.weights.get(target, 1.0)
+            / people[row.reflection.user_id] ** source.person_power
+        )
+    return np.array(out)
+
+
+def _balance(mass: Floats, labelled: NDArray[np.bool_], power: float) -> Floats:
+    frequency = np.maximum(mass[labelled].sum(axis=0), 1.0)
+    return np.asarray(mass @ (frequency / frequency.max()) ** -power)

@@ -1,0 +1,101 @@
+"""Stage A's second level, out of fold: blends of the text bases, willingness from the emotions, and the
+traces they leave."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.features.targets import Targets
+from trainer.fit import linear
+from trainer.oof.crossfit import Columns, splits
+from trainer.oof.stack import Stacked, stack
+from trainer.plan import Plan
+from worker.appraise import emotion_features, history_of
+from worker.events.reflection import Reflection
+from worker.events.taxonomy import Taxonomy
+from worker.events.variables import CORES
+from worker.features import context
+from worker.features.assemble import Features, static_context
+from worker.features.schema import STATIC
+from worker.models.heads import DenseHeads
+
+Floats = NDArray[np.float64]
+
+TEXT_BASES = ("Lx", "Ng", "Eb")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Appraised:
+    """`static` [n, len(STATIC)] and `history` [n, len(HISTORY)] of every row, all cross-fitted; `stacks` by
+    the name of their gate; `emotion` is base Em for the bundle."""
+
+    static: Floats
+    history: Floats
+    stacks: dict[str, Stacked]
+    emotion: DenseHeads
+
+
+def settle(
+    reflections: Sequence[Reflection],
+    features: Features,
+    targets: Targets,
+    columns: dict[str, Columns],
+    fold: NDArray[np.int64],
+    plan: Plan,
+    taxonomy: Taxonomy,
+) -> Appraised:
+    """Stack the out-of-fold `columns` of `crossfit.cross_fit`; the steps are those of
+    `worker.appraise.appraise`."""
+    static = static_context(reflections, features.lexical)
+    alone = context.extract(static)
+    stacks: dict[str, Stacked] = {}
+
+    def add(name: str, variable: str, bases: tuple[str, ...], target: Floats) -> Floats:
+        stacks[name] = stack(
+            bases, columns[variable], target, targets.weight[variable], alone, fold, penalty=plan.gate_penalty
+        )
+        return stacks[name].after
+
+    text = {
+        kind: add(f"text_{kind}", kind, TEXT_BASES, targets.values[kind]) for kind in ("valence", "arousal")
+    }
+    expressed = add("expressed", "expressed", TEXT_BASES, targets.expressed)
+    invoked = add("invoked", "invoked", ("Ng", "Eb"), targets.invoked)
+    inputs = emotion_features(expressed, invoked)
+    emotion, columns["willingness"]["Em"] = _emotion(inputs, targets, fold)
+    willingness = add("willingness", "willingness", (*TEXT_BASES, "Em"), targets.values["willingness"])
+    shown = expressed[:, : len(CORES)]
+    overlap = taxonomy.overlap(invoked, shown / shown.sum(axis=1, keepdims=True))
+    for kind in ("valence", "arousal"):
+        for base in TEXT_BASES:
+            static[:, STATIC.index(f"{kind}.{base}")] = columns[kind][base]
+    static[:, STATIC.index("congruence.overlap")] = overlap
+    static[:, STATIC.index("congruence.Eb")] = columns["congruence"]["Eb"]
+    return Appraised(
+        static=static,
+        history=history_of(reflections, static, text, willingness, overlap, shown, invoked),
+        stacks=stacks,
+        emotion=emotion,
+    )
+
+
+def _emotion(inputs: Floats, targets: Targets, fold: NDArray[np.int64]) -> tuple[DenseHeads, Floats]:
+    """Em fitted on all rows, and its cross-fitted column [n]."""
+    weight = targets.weight["willingness"]
+    goal = targets.values["willingness"][:, None]
+
+    def fit(rows: NDArray[np.bool_]) -> DenseHeads:
+        mean, scale = linear.standardise(inputs[rows], weight[rows])
+        heads = linear.ridge((inputs[rows] - mean) / scale, goal[rows], weight[rows], penalty=0.01)
+        return DenseHeads(
+            targets=("willingness",), weights=heads.weights, bias=heads.bias, mean=mean, scale=scale
+        )
+
+    column = np.full(len(inputs), np.nan)
+    for train, held in splits(fold):
+        column[held] = np.clip(fit(train & (weight > 0)).predict(inputs[held])[:, 0], 0.0, 1.0)
+    return fit(weight > 0), column

@@ -1,0 +1,196 @@
+"""Stage B, out of fold: every timeline twice, with the person's self-reports and without, so that both are
+learned."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.features.targets import Targets
+from trainer.fit import linear, sequence
+from trainer.fit.sequence import Forecaster
+from trainer.oof.crossfit import splits
+from trainer.oof.stack import Stacked, stack
+from trainer.plan import Plan
+from worker.events.reflection import Reflection
+from worker.events.timeline import TIMELINE_LIMIT, Moment, Timeline
+from worker.features import context, temporal
+from worker.features import sequence as sequences
+from worker.features.schema import CONTEXT, HISTORY
+from worker.features.sequence import Sequences
+from worker.models.heads import DenseHeads
+from worker.place import NET, own_features, stacks_of
+
+Floats = NDArray[np.float64]
+Rows = NDArray[np.bool_]
+
+KINDS = ("valence", "arousal")
+REPORTS = [HISTORY.index(f"self_{kind}") for kind in KINDS]
+OF_THE_TEXT = ("log_words", "hinglish", "negation", "exclamation", "emoji", "hedge", "first_person")
+"""Context columns the gates of the expectation must not see: it comes from before this text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placed:
+    """`row` [m] numbers the labelled row, `reported` [m] tells which copy of the timeline it was placed in;
+    `target[name]` and `weight[name]` are [m]. `stacks` by gate; `forecast` is Tm's expectation, `personal`
+    its reading of the text, `net` the temporal net."""
+
+    row: NDArray[np.intp]
+    reported: Rows
+    known: Rows
+    fold: NDArray[np.int64]
+    target: dict[str, Floats]
+    weight: dict[str, Floats]
+    stacks: dict[str, Stacked]
+    forecast: DenseHeads
+    personal: DenseHeads
+    net: Forecaster
+
+
+def settle(
+    reflections: Sequence[Reflection],
+    static: Floats,
+    history: Floats,
+    targets: Targets,
+    fold: NDArray[np.int64],
+    plan: Plan,
+    advance: Callable[[int], None],
+) -> Placed:
+    """Place every row that has a label of valence, arousal or congruence; the steps are those of
+    `worker.place.place`."""
+    rows = np.flatnonzero(np.any([targets.weight[name] > 0 for name in NET], axis=0))
+    past, ages = _timelines(reflections, history, rows)
+    masked = past.copy()
+    masked[:, :, REPORTS] = np.nan
+    past, ages = np.concatenate([past, masked]), np.concatenate([ages, ages])
+    row = np.concatenate([rows, rows])
+    now, folds = static[row], fold[row]
+    numbers = temporal.extract(past, ages, now)
+    steps = sequences.extract(past, ages, now)
+    known = np.asarray(np.isfinite(ages).any(axis=1))
+    people = Counter(reflection.user_id for reflection in reflections)
+    diary = np.array([people[reflections[number].user_id] > 1 for number in row])
+    target = {name: targets.values[name][row] for name in NET}
+    weight = {name: targets.weight[name][row] for name in NET}
+    in_diary = {name: weight[name] * diary for name in NET}
+
+    forecast, expected = _linear(numbers, target, in_diary, folds, plan.forecast_penalty)
+    own = own_features(numbers, history[row])
+    personal, meant = _linear(
+        own, target, {name: weight[name] * known for name in NET}, folds, plan.personal_penalty
+    )
+    net, recalled = _net(steps, target, in_diary, known, folds, plan, advance)
+    stacked = stacks_of(
+        now, known, {"Tm": expected, "GRU": np.where(known[:, None], recalled, np.nan)}, meant
+    )
+    around = context.extract(now, numbers)
+    blind = around.copy()
+    blind[:, [CONTEXT.index(name) for name in OF_THE_TEXT]] = 0.0
+    stacks: dict[str, Stacked] = {}
+    for name, columns in stacked.items():
+        label = name.removeprefix("expected_")
+        ahead = name != label
+        stacks[name] = stack(
+            tuple(columns), columns, target[label], (in_diary if ahead else weight)[label],
+            blind if ahead else around, folds, penalty=plan.gate_penalty,
+        )  # fmt: skip
+    return Placed(
+        row=row,
+        reported=np.arange(len(row)) < len(rows),
+        known=known,
+        fold=folds,
+        target=target,
+        weight=weight,
+        stacks=stacks,
+        forecast=forecast,
+        personal=personal,
+        net=net,
+    )
+
+
+def _timelines(
+    reflections: Sequence[Reflection], history: Floats, rows: NDArray[np.intp]
+) -> tuple[Floats, Floats]:
+    """`temporal.pad` of the timelines of `rows`, made of all reflections of each person."""
+    moments: defaultdict[str, list[Moment]] = defaultdict(list)
+    for number in sorted(
+        range(len(reflections)), key=lambda i: (reflections[i].created_at, reflections[i].id)
+    ):
+        one = reflections[number]
+        moments[one.user_id].append(Moment(id=one.id, created_at=one.created_at, history=history[number]))
+    cuts = []
+    for number in rows:
+        one = reflections[number]
+        known = moments[one.user_id]
+        before = bisect_left(known, one.created_at, key=lambda moment: moment.created_at)
+        cuts.append(
+            Timeline.cut(known[max(0, before - TIMELINE_LIMIT) : before], one.created_at, len(HISTORY))
+        )
+    return temporal.pad(cuts)
+
+
+def _linear(
+    features: Floats,
+    target: dict[str, Floats],
+    weight: dict[str, Floats],
+    fold: NDArray[np.int64],
+    penalty: float,
+) -> tuple[DenseHeads, Floats]:
+    """Ridge heads for valence and arousal: fitted on all rows, and cross-fitted [m, 2]."""
+
+    def fit(rows: Rows) -> DenseHeads:
+        some = rows & (weight["valence"] + weight["arousal"] > 0)
+        mean, scale = linear.standardise(features[some], (weight["valence"] + weight["arousal"])[some])
+        heads = []
+        for kind in KINDS:
+            used = rows & (weight[kind] > 0)
+            standard = (features[used] - mean) / scale
+            heads.append(
+                linear.ridge(standard, target[kind][used, None], weight[kind][used], penalty=penalty)
+            )
+        return DenseHeads(
+            targets=KINDS,
+            weights=np.concatenate([head.weights for head in heads], axis=1),
+            bias=np.concatenate([head.bias for head in heads]),
+            mean=mean,
+            scale=scale,
+        )
+
+    out = np.full((len(features), len(KINDS)), np.nan)
+    for train, held in splits(fold):
+        out[held] = np.clip(fit(train).predict(features[held]), 0.0, 1.0)
+    return fit(np.ones(len(features), dtype=bool)), out
+
+
+def _net(
+    steps: Sequences,
+    target: dict[str, Floats],
+    weight: dict[str, Floats],
+    known: Rows,
+    fold: NDArray[np.int64],
+    plan: Plan,
+    advance: Callable[[int], None],
+) -> tuple[Forecaster, Floats]:
+    """The temporal net fitted on all known rows, and cross-fitted [m, 3]."""
+    goal = np.stack([target[name] for name in NET], axis=1)
+    mass = np.stack([weight[name] for name in NET], axis=1)
+    usable = known & (mass > 0).any(axis=1)
+
+    def part(rows: Rows) -> Sequences:
+        return Sequences(steps=steps.steps[rows], mask=steps.mask[rows], now=steps.now[rows])
+
+    def fit(rows: Rows) -> Forecaster:
+        advance(1)
+        masked = np.where(mass[rows] > 0, goal[rows], np.nan)
+        return sequence.fit(part(rows), masked, mass[rows], plan=plan.net, seed=plan.seed)
+
+    out = np.full((len(goal), len(NET)), np.nan)
+    for train, held in splits(fold):
+        out[held] = sequence.predict(fit(train & usable), part(held))
+    return fit(usable), out

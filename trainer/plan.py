@@ -1,0 +1,117 @@
+"""The plan of a rebuild: which rows count how much for what, and how every part is fitted. One TOML file,
+validated here."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from trainer.errors import TrainerError
+
+FOLDER = Path(__file__).with_name("plans")
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Source(Part):
+    """How one source takes part. `cap`: most rows taken (whole people, drawn by the seed). `weight` and
+    `weights` (by target) multiply a row's weight; 0 leaves it out. `spread` (by target) stretches labels
+    around .5: y' = .5 + spread (y - .5), clipped to 0-1, for scales whose averaged ratings use only the
+    middle. `person_power` p weighs a row by 1 / rows-of-its-person^p."""
+
+    cap: int | None = Field(default=None, ge=1)
+    weight: float = Field(default=1.0, ge=0)
+    weights: dict[str, float] = Field(default_factory=dict)
+    spread: dict[str, float] = Field(default_factory=dict)
+    person_power: float = Field(default=0.0, ge=0, le=1)
+    no_risk: float = Field(
+        default=0.0,
+        ge=0,
+        description="Weight as unlabelled negatives of the flags that such texts hardly hold.",
+    )
+    seen_as_felt: float = Field(
+        default=0.0,
+        ge=0,
+        description="Weight of `expressed` labels as a stand-in for missing `invoked` ones.",
+    )
+
+
+class Trees(Part):
+    """LightGBM on lexical features; `class_rounds` for the multiclass model."""
+
+    learning_rate: float = 0.05
+    rounds: int = 150
+    class_rounds: int = 50
+    leaves: int = 15
+    least_rows: int = 30
+    column_share: float = 0.5
+    row_share: float = 0.8
+    penalty: float = 5.0
+
+
+class Linear(Part):
+    """Penalties of linear heads, per unit of total row weight: larger is smoother. `steps`: most L-BFGS
+    iterations."""
+
+    value: float
+    classes: float
+    flags: float
+    steps: int = 60
+
+
+class Net(Part):
+    """The temporal net."""
+
+    hidden: int = 16
+    epochs: int = 12
+    batch: int = 128
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-3
+
+
+class Plan(Part):
+    """A whole recipe."""
+
+    name: str
+    seed: int = 7
+    folds: int = Field(default=5, ge=3)
+    ship: bool = True
+    ngram_bits: int = Field(default=17, ge=12, le=20)
+    class_power: float = Field(
+        default=0.5, ge=0, le=1, description="Emotion classes weigh 1 / frequency^power."
+    )
+    trees: Trees = Trees()
+    ngrams: Linear
+    embedding: Linear
+    personal_penalty: float = 0.05
+    forecast_penalty: float = 0.05
+    gate_penalty: float = 0.01
+    net: Net = Net()
+    sources: dict[str, Source]
+
+    def source(self, name: str) -> Source:
+        """How `name` takes part; a source the plan does not name counts as it is."""
+        return self.sources.get(name, Source())
+
+
+def read(plan: str | Path) -> Plan:
+    """A plan by the name of a file in `trainer/plans` or by path. Raises `TrainerError` naming what is
+    wrong with it."""
+    path = FOLDER / f"{plan}.toml"
+    if not path.is_file():
+        path = Path(plan)
+    try:
+        return Plan.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        names = ", ".join(sorted(p.stem for p in FOLDER.glob("*.toml")))
+        raise TrainerError(f"no plan {plan}: name one of {names}, or a TOML file") from None
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise TrainerError(f"plan {path} cannot be read: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "document"
+        raise TrainerError(f"plan {path}: {where}: {first['msg']}") from None

@@ -1,0 +1,55 @@
+"""Proves or refutes that a split keeps people and near-duplicates apart; the certificate goes into the
+manifest."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.errors import TrainerError
+
+
+def certify(
+    fold: NDArray[np.int64],
+    *,
+    people: Sequence[Hashable],
+    clusters: Sequence[Hashable | None],
+    texts: Sequence[str],
+) -> dict[str, Any]:
+    """Counts of what was checked. Raises `TrainerError` with the number of violations of each kind when
+    there is one."""
+    violations = {
+        "people in two folds": _torn(fold, people),
+        "near-duplicate clusters in two folds": _torn(fold, clusters),
+        "equal texts in two folds": _torn(fold, [hashlib.sha256(text.encode()).digest() for text in texts]),
+    }
+    if any(violations.values()):
+        found = ", ".join(f"{count} {kind}" for kind, count in violations.items() if count)
+        raise TrainerError(f"the folds leak: {found}")
+    return {
+        "rows": len(fold),
+        "folds": np.bincount(fold).tolist(),
+        "people": len(set(people)),
+        "near_duplicate_clusters": len({cluster for cluster in clusters if cluster is not None}),
+        "violations": violations,
+        "fingerprint": fingerprint(fold, people),
+    }
+
+
+def fingerprint(fold: NDArray[np.int64], people: Sequence[Hashable]) -> str:
+    """SHA-256 over (person, fold) of every row."""
+    lines = "\n".join(f"{person}\t{number}" for person, number in zip(people, fold.tolist(), strict=True))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _torn(fold: NDArray[np.int64], labels: Sequence[Hashable | None]) -> int:
+    seen: dict[Hashable, int] = {}
+    torn = set()
+    for number, label in zip(fold.tolist(), labels, strict=True):
+        if label is not None and seen.setdefault(label, number) != number:
+            torn.add(label)
+    return len(torn)
