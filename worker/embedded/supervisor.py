@@ -1,0 +1,246 @@
+"""A whole instance on one machine: database, broker, worker, beat and Flower, started and stopped in order."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Never
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+from rich.console import Console
+
+from worker.embedded import rundir
+from worker.embedded.postgres import Postgres, free_port
+from worker.embedded.process import Process
+from worker.embedded.valkey import Valkey
+from worker.errors import ServiceMissing
+from worker.service.health import workers
+from worker.settings import Settings
+from worker.store.engine import Store
+
+APP = "worker.service.celery_app:app"
+QUEUES = "reflections,reflections.bulk"
+WORKER_READY_S = 180.0
+WORKER_STOP_S = 30.0
+STOP_S = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoints:
+    """Where a running instance listens. The first two are secrets when embedded: they hold passwords."""
+
+    broker_url: str = field(repr=False)
+    database_url: str = field(repr=False)
+    flower_url: str | None
+    metrics_url: str
+    processes: tuple[Process, ...] = field(repr=False)
+
+    def addresses(self) -> dict[str, str | None]:
+        """The four addresses, as in the state file."""
+        names = ("broker_url", "database_url", "flower_url", "metrics_url")
+        return {name: getattr(self, name) for name in names}
+
+    def check(self) -> None:
+        """Raise `ServiceMissing`, with the end of its log, when a process of the instance has ended."""
+        for process in self.processes:
+            if process.ended is not None:
+                raise ServiceMissing(_obituary(process))
+
+
+class Stopped(KeyboardInterrupt):
+    """SIGTERM or SIGHUP, told like a Ctrl-C so that the same blocks clean up."""
+
+
+def up(settings: Settings, console: Console) -> int:
+    """Run the instance in the foreground until a signal; the exit code.
+
+    A process that ends by itself brings the instance down (`ServiceMissing`, exit code 4) and is not
+    restarted here: nobody notices a crash loop hidden inside a living supervisor, and whatever runs `up` for
+    good (systemd, a container) restarts it with a limit. What was accepted stays in the queue or the database.
+    """
+    try:
+        with running(settings, flower=settings.flower, console=console) as endpoints:
+            _announce(endpoints, settings, console)
+            while True:
+                endpoints.check()
+                time.sleep(0.2)
+    except KeyboardInterrupt:
+        console.print("Stopped.")
+        return 0
+
+
+@contextmanager
+def running(settings: Settings, *, flower: bool, console: Console | None = None) -> Iterator[Endpoints]:
+    """A ready instance for the length of the block; call it from the main thread.
+
+    Starts an embedded database and broker unless the settings name others. Leaving the block, or SIGINT,
+    SIGTERM or SIGHUP, stops the worker first (it finishes what it has), then the broker, then the database. If
+    this process is killed, the kernel ends the others. Raises `ServiceMissing` when something does not start.
+    """
+    say = console.print if console is not None else _silent
+    run_dir = settings.run_dir.absolute()
+    with _signals(), ExitStack() as stack:
+        lock = stack.enter_context(rundir.claimed(run_dir))
+        flower_port = _port(settings.flower_port, "FELTSENSE_FLOWER_PORT") if flower else None
+        metrics_port = _port(settings.metrics_port, "FELTSENSE_METRICS_PORT")
+        processes: list[Process] = []
+        database_url, broker_url = settings.database_url, settings.broker_url
+        for server in _embedded(settings, run_dir, lock):
+            stack.callback(server.stop)
+            url = server.start()
+            if isinstance(server, Postgres):
+                database_url = url
+            else:
+                broker_url = url
+            say(f"{type(server).__name__} is ready.")
+            processes += [server.process] if server.process is not None else []
+        assert database_url is not None, "given by the settings, or just started"
+        assert broker_url is not None, "given by the settings, or just started"
+        with Store.open(database_url, pool_size=1) as store:
+            store.migrate()
+        facts = {"run_dir": run_dir, "broker_url": broker_url, "database_url": database_url}
+        chosen = settings.model_copy(
+            update=facts | {"metrics_port": metrics_port, "flower_port": flower_port or 0, "flower": flower}
+        )
+        for process, deadline_s in _celery(chosen, run_dir, lock):
+            stack.callback(process.stop, deadline_s)
+            process.start()
+            processes.append(process)
+        endpoints = Endpoints(
+            broker_url=broker_url,
+            database_url=database_url,
+            flower_url=None if flower_port is None else f"http://127.0.0.1:{flower_port}",
+            metrics_url=f"http://127.0.0.1:{metrics_port}/metrics",
+            processes=tuple(processes),
+        )
+        _await_worker(endpoints)
+        say("The worker is ready.")
+        stack.enter_context(rundir.told(run_dir, endpoints.addresses()))
+        yield endpoints
+
+
+def _embedded(settings: Settings, run_dir: Path, lock: int) -> list[Postgres | Valkey]:
+    """The servers the settings leave to us, in the order of their start."""
+    logs = run_dir / "logs"
+    servers: list[Postgres | Valkey] = []
+    if settings.database_url is None:
+        servers.append(Postgres(run_dir / "postgres", log=logs / "postgres.log", keep_open=(lock,)))
+    if settings.broker_url is None:
+        servers.append(Valkey(run_dir / "valkey", log=logs / "valkey.log", keep_open=(lock,)))
+    return servers
+
+
+def _celery(settings: Settings, run_dir: Path, lock: int) -> Iterator[tuple[Process, float]]:
+    """The processes of the application with the seconds each gets to end, in the order of their start."""
+    level = ["--loglevel", settings.log_level]
+    worker = ["worker", "--pool", "threads", "--concurrency", str(settings.concurrency), "--queues", QUEUES]
+    worker += [
+        "--without-gossip",
+        "--without-mingle",
+        *level,
+        *(["--task-events"] if settings.flower else []),
+    ]
+    commands = [
+        ("worker", worker, WORKER_STOP_S),
+        ("beat", ["beat", "--schedule", str(run_dir / "beat.db"), *level], STOP_S),
+    ]
+    if settings.flower:
+        commands.append(
+            ("flower", ["flower", "--address=127.0.0.1", f"--port={settings.flower_port}"], STOP_S)
+        )
+    for name, arguments, deadline_s in commands:
+        process = Process(
+            name,
+            [sys.executable, "-m", "celery", "--app", APP, *arguments],
+            log=run_dir / "logs" / f"{name}.log",
+            # Broker and database would die in the same moment: nothing is left to finish a task with.
+            orphaned=signal.SIGKILL,
+            environment=_environment(settings),
+            keep_open=(lock,),
+        )
+        yield process, deadline_s
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """Our own environment with every setting spelled out, so that a child sees exactly these settings."""
+    environment = dict(os.environ)
+    for name, value in settings.model_dump(mode="json").items():
+        raw = getattr(settings, name)
+        text = raw.get_secret_value() if isinstance(raw, SecretStr) else value
+        if text is not None:
+            environment[f"FELTSENSE_{name.upper()}"] = text if isinstance(text, str) else json.dumps(text)
+    return environment
+
+
+def _await_worker(endpoints: Endpoints) -> None:
+    expires = time.monotonic() + WORKER_READY_S
+    while not workers(endpoints.broker_url, timeout_s=0.3):
+        endpoints.check()
+        if time.monotonic() > expires:
+            raise ServiceMissing(
+                f"the worker is not ready after {WORKER_READY_S:g} s; its log is in run/logs"
+            )
+
+
+def _port(wanted: int, setting: str) -> int:
+    """The wanted port, or a free one for 0. Raises `ServiceMissing` when it is taken."""
+    if wanted == 0:
+        return free_port()
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError as error:
+            raise ServiceMissing(
+                f"port {wanted} on 127.0.0.1: {error.strerror}; choose another with {setting}"
+            ) from error
+    return wanted
+
+
+def _obituary(process: Process) -> str:
+    return f"{process.name} ended (status {process.ended}); the end of {process.log}:\n{process.tail()}"
+
+
+def _announce(endpoints: Endpoints, settings: Settings, console: Console) -> None:
+    console.print(f"Feltsense is running; what listens where is in {settings.run_dir / rundir.STATE}")
+    for name, url in endpoints.addresses().items():
+        if url is not None:
+            console.print(f"  {name:<13} {_without_password(url)}", highlight=False)
+    console.print("Ctrl-C stops all of it.")
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    return parts._replace(netloc=f"{parts.hostname}:{parts.port}").geturl()
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Turn SIGTERM and SIGHUP into `Stopped` inside the block; an ignored SIGHUP (nohup) stays ignored."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, _stopped)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _stopped(number: int, _frame: FrameType | None) -> Never:
+    raise Stopped(signal.Signals(number).name)
+
+
+def _silent(message: str) -> None:
+    """Say nothing: nobody watches."""
