@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.support.database import database_url, empty_database_url, postgres, store, template
+from tests.support.database import database_url, empty_database_url, other_store, postgres, store, template
 
-__all__ = ["database_url", "empty_database_url", "postgres", "store", "template"]
+__all__ = ["database_url", "empty_database_url", "other_store", "postgres", "store", "template"]
 
 
 def pytest_configure(config: pytest.Config) -> None:

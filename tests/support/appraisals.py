@@ -1,4 +1,4 @@
-"""Made-up reflections and appraisals for tests of the store, and a `place` whose outcome depends on every moment's order."""
+"""Made-up reflections and appraisals for tests of the store, and a `place` that notices every moment."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def reflection(
 
 
 def risk(level: str = "none", score: float = 0.0) -> Risk:
-    flags = {flag: 0.0 for flag in FLAGS} | {"suicidal_ideation": score}
-    return Risk(level=level, flags=flags, thresholds={flag: 0.5 for flag in FLAGS})
+    flags = dict.fromkeys(FLAGS, 0.0) | {"suicidal_ideation": score}
+    return Risk(level=level, flags=flags, thresholds=dict.fromkeys(FLAGS, 0.5))
 
 
 def arrival(

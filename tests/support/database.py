@@ -89,3 +89,12 @@ def store(database_url: str) -> Iterator[Store]:
     """A store on a fresh, migrated, empty database."""
     with Store.open(database_url) as opened:
         yield opened
+
+
+@pytest.fixture
+def other_store(postgres: Server, template: str) -> Iterator[Store]:
+    """A second store, on another fresh database."""
+    name = postgres.create(template)
+    with Store.open(postgres.url(name)) as opened:
+        yield opened
+    postgres.drop(name)

@@ -18,7 +18,7 @@ from worker.events.perception import Appraisal, Perception, Placement, Trace
 from worker.events.timeline import Timeline
 from worker.store.deliveries import SEPARATOR, risk_score
 from worker.store.engine import Cursor, Store
-from worker.store.timelines import covering, microseconds, stretches
+from worker.store.timelines import Stretch, covering, microseconds, stretches
 
 Place = Callable[[Sequence[tuple[Trace, Timeline]]], Sequence[Placement]]
 """Stage B of one model version: placements in the order asked for; pure, since a deadlock runs it again."""
@@ -188,27 +188,38 @@ def repair(cursor: Cursor, ids: Sequence[str], placements: Sequence[Placement], 
     cursor.execute(_REPAIR, (*map(list, zip(*rows, strict=True)), model_version), prepare=True)
 
 
+def affected_by(
+    cursor: Cursor, changes: Sequence[tuple[str, datetime]], model_version: str
+) -> list[tuple[Trace, Timeline]]:
+    """The traces which `changes` (user, time) can reach, each with the timeline it has now."""
+    return _affected(stretches(cursor, changes, model_version), changes)
+
+
 def _windows(
     cursor: Cursor, traces: Sequence[Trace], changes: Sequence[tuple[str, datetime]], model_version: str
 ) -> tuple[list[tuple[Trace, Timeline]], list[tuple[Trace, Timeline]]]:
-    """The traces with their timelines, and the later traces (not among them) that `changes` reach, with theirs."""
+    """The traces with their timelines, and with theirs the later ones, not among them, that `changes` reach."""
     found = stretches(cursor, [*((t.user_id, t.created_at) for t in traces), *changes], model_version)
     asked = []
     for trace in traces:
         at_us = microseconds(trace.created_at)
         asked.append((trace, covering(found[trace.user_id], at_us).timeline(at_us)))
-    by_user: dict[str, list[int]] = {}
-    for user_id, moment in changes:
-        by_user.setdefault(user_id, []).append(microseconds(moment))
     own = {trace.id for trace in traces}
-    affected = [
-        (trace, timeline)
-        for user_id, changed_us in by_user.items()
+    return asked, [(trace, timeline) for trace, timeline in _affected(found, changes) if trace.id not in own]
+
+
+def _affected(
+    found: Mapping[str, Sequence[Stretch]], changes: Sequence[tuple[str, datetime]]
+) -> list[tuple[Trace, Timeline]]:
+    changed_us: dict[str, list[int]] = {}
+    for user_id, moment in changes:
+        changed_us.setdefault(user_id, []).append(microseconds(moment))
+    return [
+        asked
+        for user_id, times_us in changed_us.items()
         for part in found.get(user_id, ())
-        for trace, timeline in part.affected(changed_us)
-        if trace.id not in own
+        for asked in part.affected(times_us)
     ]
-    return asked, affected
 
 
 def _write_traces(cursor: Cursor, traces: Sequence[Trace], model_version: str) -> set[str]:
