@@ -1,7 +1,7 @@
 """What other programs import to put reflections on the queue; any Celery client can do the same without it.
 
-Before the journey starts: an app's event goes into a message of 1-256 events, sealed when a key is given, with its text
-masked from everything Celery shows about a task.
+Before the journey starts: an app's event goes into a message of 1-256 events, sealed when a key is given,
+with its text masked from everything Celery shows about a task.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class Publisher:
     def connect(cls, broker_url: str, key: str | None = None) -> Iterator[Self]:
         """A publisher while the block runs; `key` (base64 of 32 bytes) seals every event.
 
-        Raises `ServiceMissing` when the broker does not answer, and `UsageError` for a key or URL that cannot be one.
+        Raises `ServiceMissing` when the broker does not answer, and `UsageError` for a key or URL that cannot
+        be one.
         """
         seal = Seal.of(key) if key is not None else None
         app = Celery("feltsense.client", broker=broker_url, backend=None, set_as_current=False)
@@ -62,16 +63,19 @@ class Publisher:
             yield cls(app=app, connection=connection, seal=seal)
 
     def publish(self, event: Event, lane: str = LIVE) -> str:
-        """Sends one event by itself; the id of its message. Raises `ServiceMissing` when the broker is gone."""
+        """Sends one event by itself; the id of its message. Raises `ServiceMissing` when the broker is
+        gone."""
         return self._send(ENRICH, [event], lane)
 
     def publish_many(
         self, events: Iterable[Event], chunk: int = 64, lane: str = BULK,
         *, backlog_limit: int = BACKLOG_LIMIT, patience_s: float = 60.0,
     ) -> int:  # fmt: skip
-        """Sends all events, `chunk` a message; how many. Waits while the lane holds over `backlog_limit` messages.
+        """Sends all events, `chunk` a message; how many. Waits while the lane holds over `backlog_limit`
+        messages.
 
-        Raises `ServiceMissing` when the broker is gone, or when the backlog has not shrunk for `patience_s` seconds.
+        Raises `ServiceMissing` when the broker is gone, or when the backlog has not shrunk for `patience_s`
+        seconds.
         """
         if not 1 <= chunk <= MESSAGE_LIMIT:
             raise UsageError(f"a message takes 1-{MESSAGE_LIMIT} events, not {chunk}")
@@ -103,7 +107,7 @@ class Publisher:
                 least, since = waiting, time.monotonic()
             elif time.monotonic() - since > patience_s:
                 raise ServiceMissing(
-                    f"{waiting} messages wait in {lane} and none was taken for {patience_s:g} s: is a worker running?"
+                    f"{waiting} messages wait in {lane}, none taken for {patience_s:g} s: does a worker run?"
                 )
             time.sleep(BACKLOG_POLL_S)
 
@@ -126,5 +130,6 @@ def _reaching(connection: Connection) -> Iterator[None]:
         yield
     except (OperationalError, *connection.connection_errors, *connection.channel_errors) as error:
         raise ServiceMissing(
-            f"broker {connection.as_uri()} does not answer ({type(error).__name__}): start it, or correct the broker URL"
+            f"broker {connection.as_uri()} does not answer ({type(error).__name__}): "
+            "start it, or correct the broker URL"
         ) from None

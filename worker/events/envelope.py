@@ -1,8 +1,10 @@
-"""The seal of an event on the wire: with a key configured, the broker and everything that looks at it see no text.
+"""The seal of an event on the wire: with a key configured, the broker and everything that looks at it see no
+text.
 
 A sealed event is `{"sealed": 1, "kid": K, "nonce": N, "data": D}` in the place of the event in the message:
-AES-256-GCM (NIST SP 800-38D) over the event as UTF-8 JSON, associated data `feltsense.event.1`, a fresh random 96-bit
-nonce for each event; N and D (ciphertext and 16-byte tag) are standard base64, K the first 8 hex digits of the key's SHA-256.
+AES-256-GCM (NIST SP 800-38D) over the event as UTF-8 JSON, associated data `feltsense.event.1`, a fresh
+random 96-bit nonce for each event; N and D (ciphertext and 16-byte tag) are standard base64, K the first 8
+hex digits of the key's SHA-256.
 """
 
 from __future__ import annotations
@@ -37,31 +39,45 @@ class Seal:
 
     @classmethod
     def of(cls, key: str) -> Self:
-        """The seal of a base64 key. Raises `UsageError` unless it decodes to 32 bytes; the message does not repeat it."""
+        """The seal of a base64 key. Raises `UsageError` unless it decodes to 32 bytes; the message does not
+        repeat it."""
         try:
             raw = base64.b64decode(key, validate=True)
         except (binascii.Error, ValueError):
             raw = b""
         if len(raw) != KEY_BYTES:
-            raise UsageError("the event key is not base64 of 32 bytes; make one with: openssl rand -base64 32")
+            raise UsageError(
+                "the event key is not base64 of 32 bytes; make one with: openssl rand -base64 32"
+            )
         return cls(key=raw)
 
     def seal(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """The envelope around `event`. Raises TypeError or ValueError for a value that is no JSON."""
         nonce = secrets.token_bytes(NONCE_BYTES)
-        # ASCII escapes carry a lone surrogate too, so that the worker refuses it by name instead of the publisher failing.
+        # ASCII escapes carry a lone surrogate too, so that the worker refuses it by name instead of the
+        # publisher failing.
         data = self._cipher.encrypt(nonce, json.dumps(event).encode("ascii"), ASSOCIATED)
-        return {"sealed": 1, "kid": self.kid, "nonce": base64.b64encode(nonce).decode(), "data": base64.b64encode(data).decode()}
+        return {
+            "sealed": 1,
+            "kid": self.kid,
+            "nonce": base64.b64encode(nonce).decode(),
+            "data": base64.b64encode(data).decode(),
+        }
 
     def open(self, envelope: object) -> object:
-        """The event inside. Raises `Rejected`: `unsealed` when it is no envelope, `unreadable_seal` when it does not open."""
+        """The event inside. Raises `Rejected`: `unsealed` when it is no envelope, `unreadable_seal` when it
+        does not open."""
         if not isinstance(envelope, dict) or "sealed" not in envelope:
             raise Rejected("unsealed", "this installation takes sealed events only")
         if envelope.keys() != set(FIELDS) or envelope["sealed"] != 1:
-            raise Rejected("unreadable_seal", f"an envelope has exactly the fields {', '.join(FIELDS)}, and sealed is 1")
+            raise Rejected(
+                "unreadable_seal", f"an envelope has exactly the fields {', '.join(FIELDS)}, and sealed is 1"
+            )
         nonce, data = _decoded(envelope["nonce"], "nonce"), _decoded(envelope["data"], "data")
         if envelope["kid"] != self.kid:
-            raise Rejected("unreadable_seal", f"sealed with another key; this worker has {self.kid}", field="kid")
+            raise Rejected(
+                "unreadable_seal", f"sealed with another key; this worker has {self.kid}", field="kid"
+            )
         if len(nonce) != NONCE_BYTES:
             raise Rejected("unreadable_seal", f"the nonce is not {NONCE_BYTES} bytes", field="nonce")
         try:
@@ -78,7 +94,8 @@ class Seal:
 
 
 class _Unreadable:
-    """Marks content that did not decode, so that the error is raised outside the handler that saw the text."""
+    """Marks content that did not decode, so that the error is raised outside the handler that saw the
+    text."""
 
 
 def _decoded(value: object, name: str) -> bytes:

@@ -1,13 +1,17 @@
 """The message around events: the names of tasks and lanes, and its opening into reflections and refusals.
 
-Client and service agree here. A message never fails as a whole because of one event: each entry is read by itself.
+Client and service agree here. A message never fails as a whole because of one event: each entry is read by
+itself.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+
+import orjson
 
 from worker.errors import Rejected
 from worker.events.envelope import Seal
@@ -21,17 +25,21 @@ BULK = "reflections.bulk"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Refusal:
-    """Why one entry of a message (or all of it: `position` None) goes to `dead_letters`, named as well as it can be."""
+class Entry:
+    """One event of a message: its `position`, its bytes as they came (still sealed, if sealed), and its
+    reflection, or else why it has none and what names it."""
 
-    error: Rejected
-    position: int | None = None
+    position: int
+    payload: bytes
+    reflection: Reflection | None = None
+    refused: Rejected | None = None
     id: str | None = None
     user_id: str | None = None
 
 
 def unpack(args: Sequence[object], kwargs: Mapping[str, object]) -> list[object]:
-    """The entries of the one list a task is called with. Raises `Rejected` for any other call, of any shape."""
+    """The entries of the one list a task is called with. Raises `Rejected` for any other call, of any
+    shape."""
     if len(args) != 1 or kwargs or not isinstance(args[0], list):
         raise Rejected("not_a_list", "the task takes one positional argument, a list")
     entries = args[0]
@@ -42,23 +50,34 @@ def unpack(args: Sequence[object], kwargs: Mapping[str, object]) -> list[object]
     return entries
 
 
-def read(entries: Sequence[object], *, seal: Seal | None, now: datetime) -> list[Reflection | Refusal]:
-    """Each entry as a reflection or its refusal, in order; with a `seal`, each must be an envelope of it."""
-    return [_entry(entry, position, seal, now) for position, entry in enumerate(entries)]
-
-
-def _entry(entry: object, position: int, seal: Seal | None, now: datetime) -> Reflection | Refusal:
+def read(raw: object, position: int, *, seal: Seal | None, now: datetime) -> Entry:
+    """The entry at `position`, received at `now`; with a `seal`, `raw` must be an envelope of it."""
+    payload = encoded(raw)
     try:
-        entry = seal.open(entry) if seal is not None else entry
-        return parse(entry, now=now)
+        raw = seal.open(raw) if seal is not None else raw
+        return Entry(position=position, payload=payload, reflection=parse(raw, now=now))
     except Rejected as error:
-        id_, user_id = identity(entry)
-        return Refusal(error=error.with_traceback(None), position=position, id=id_, user_id=user_id)
+        id_, user_id = identity(raw)
+        # Its frames hold the text; a refusal is kept until the message is done.
+        refused = error.with_traceback(None)
+        return Entry(position=position, payload=payload, refused=refused, id=id_, user_id=user_id)
+
+
+def encoded(raw: object) -> bytes:
+    """The JSON of anything a message can hold; what is no JSON (MessagePack has bytes and dates) becomes its
+    repr."""
+    try:
+        return orjson.dumps(raw)
+    except (
+        TypeError
+    ):  # lone surrogates, foreign keys, big numbers: the lenient encoder has an answer for each
+        return json.dumps(raw, default=repr, skipkeys=True).encode("ascii")
 
 
 def identifiers(entries: Sequence[object]) -> list[str]:
-    """The ids of a delete or erase message. Raises `Rejected` when one is no identifier: then nothing of it is done."""
-    wrong = [position for position, entry in enumerate(entries) if identity({"id": entry})[0] is None]
-    if wrong:
-        raise Rejected("bad_id", f"entry {wrong[0]} of the list is not 1-128 visible characters")
+    """The ids of a delete or erase message. Raises `Rejected` when one is no identifier: nothing of it is
+    done."""
+    for position, entry in enumerate(entries):
+        if identity({"id": entry})[0] is None:
+            raise Rejected("bad_id", f"entry {position} of the list is not 1-128 visible characters")
     return [str(entry) for entry in entries]

@@ -1,6 +1,7 @@
 """The wire event (version 1) and its strict reading: bytes of an app become a `Reflection` or a `Rejected`.
 
-First step of the journey. `event.schema.json` beside this file publishes the same contract for other languages.
+First step of the journey. `event.schema.json` beside this file publishes the same contract for other
+languages.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ REASONS: Mapping[str, str] = {
     "message_too_large": f"The list holds more than {MESSAGE_LIMIT} entries.",
     "unknown_task": "The message names a task that this worker does not have.",
     "unsealed": "A key is configured and the event came without its seal.",
-    "unreadable_seal": "The sealed event cannot be opened: another key, a changed byte, or a malformed envelope.",
+    "unreadable_seal": "The envelope cannot be opened: another key, a changed byte, a missing part.",
     "bad_type": "The field (or the event) has the wrong JSON type.",
     "unknown_schema": "The event's schema version is not one this worker reads.",
     "unknown_field": "The event has a field that the contract does not know.",
@@ -57,7 +58,7 @@ REASONS: Mapping[str, str] = {
     "bad_lang": "`lang` is not a language code such as en, hi-Latn or hi.",
     "bad_device": "`device` is not mobile, web or null.",
     "bad_timezone": "`timezone` is not a name of the IANA time zone database.",
-    "bad_self_report": "`self_report` holds a value outside 0-1 or an emotion that is no path of the taxonomy.",
+    "bad_self_report": "`self_report` holds a value outside 0-1 or an emotion that is no taxonomy path.",
     "bad_consent": "`consent` is not an object with the boolean `training`.",
     "bad_revision": f"`revision` is not a whole number from 1 to {REVISION_LIMIT}.",
     "conflicting_content": "The same id and revision came before with other content.",
@@ -66,7 +67,10 @@ REASONS: Mapping[str, str] = {
 }
 """Stable codes of `dead_letters.reason` and what each one means."""
 
-_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]{1,9})?)?([Zz]|[+-][0-9]{2}:?[0-9]{2})?")
+_TIME = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]{1,9})?)?"
+    r"([Zz]|[+-][0-9]{2}:?[0-9]{2})?"
+)
 _LANG = re.compile(r"([A-Za-z]{2,8})((?:-[A-Za-z0-9]{1,8}){0,3})")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _KNOWN = frozenset(FIELDS)
@@ -83,9 +87,11 @@ class SelfReport:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reflection:
-    """A validated event. `text` is NFC, 1-10,000 characters; `created_at` is UTC; `utc_offset_min` is what the event said.
+    """A validated event. `text` is NFC, 1-10,000 characters; `created_at` is UTC; `utc_offset_min` is what
+    the event said.
 
-    `digest` is SHA-256 over the canonical content, so the same event twice is recognised and a changed one is not.
+    `digest` is SHA-256 over the canonical content, so the same event twice is recognised and a changed one is
+    not.
     """
 
     id: str
@@ -105,7 +111,8 @@ class Reflection:
 def parse(raw: object, *, now: datetime) -> Reflection:
     """The reflection that the decoded event `raw` describes, received at `now` (aware).
 
-    Raises `Rejected` with a code of `REASONS`; its detail names fields and lengths and never quotes the event.
+    Raises `Rejected` with a code of `REASONS`; its detail names fields and lengths and never quotes the
+    event.
     """
     if type(raw) is not dict:
         raise Rejected("bad_type", f"the event is {_kind(raw)}, not an object")
@@ -129,7 +136,19 @@ def parse(raw: object, *, now: datetime) -> Reflection:
     revision = raw.get("revision", 1)
     if type(revision) is not int or not 1 <= revision <= REVISION_LIMIT:
         raise Rejected("bad_revision", REASONS["bad_revision"], field="revision")
-    content = (id_, user_id, text, created_at, utc_offset_min, lang, device, timezone, self_report, consent, revision)
+    content = (
+        id_,
+        user_id,
+        text,
+        created_at,
+        utc_offset_min,
+        lang,
+        device,
+        timezone,
+        self_report,
+        consent,
+        revision,
+    )
     return Reflection(
         id=id_,
         user_id=user_id,
@@ -153,11 +172,16 @@ def identity(raw: object) -> tuple[str | None, str | None]:
     def well_formed(value: object) -> str | None:
         return value if isinstance(value, str) and _visible(value) else None
 
-    return (well_formed(raw.get("id")), well_formed(raw.get("user_id"))) if isinstance(raw, dict) else (None, None)
+    return (
+        (well_formed(raw.get("id")), well_formed(raw.get("user_id")))
+        if isinstance(raw, dict)
+        else (None, None)
+    )
 
 
 def _visible(value: str) -> bool:
-    # isprintable() is False for control, format, surrogate, unassigned and every separator but the plain space.
+    # isprintable() is False for control, format, surrogate, unassigned and every separator but the plain
+    # space.
     return 0 < len(value) <= ID_LIMIT and value.isprintable() and " " not in value
 
 
@@ -211,7 +235,9 @@ def _instant(value: object, now: datetime) -> tuple[datetime, int]:
         local = datetime.fromisoformat(value.upper())
         instant = local.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise Rejected("bad_time", "created_at names a date or time that does not exist", field="created_at") from None
+        raise Rejected(
+            "bad_time", "created_at names a date or time that does not exist", field="created_at"
+        ) from None
     if instant - now > AHEAD_LIMIT:
         raise Rejected("future_time", REASONS["future_time"], field="created_at")
     offset = local.utcoffset()
@@ -226,7 +252,9 @@ def _lang(value: object) -> str | None:
     if match is None:
         raise Rejected("bad_lang", REASONS["bad_lang"], field="lang")
     # BCP 47 casing: language lower, Script title, REGION upper; so hi-latn is hi-Latn.
-    cased = (p.title() if len(p) == 4 else p.upper() if len(p) == 2 else p.lower() for p in match[2].split("-")[1:])
+    cased = (
+        p.title() if len(p) == 4 else p.upper() if len(p) == 2 else p.lower() for p in match[2].split("-")[1:]
+    )
     return "-".join((match[1].lower(), *cased))
 
 
@@ -306,5 +334,12 @@ def _unknown(raw: Mapping[object, object], known: frozenset[str], prefix: str) -
 
 
 def _kind(value: object) -> str:
-    kinds = {type(None): "null", bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "a list"}
+    kinds = {
+        type(None): "null",
+        bool: "a boolean",
+        int: "a number",
+        float: "a number",
+        str: "a string",
+        list: "a list",
+    }
     return kinds.get(type(value), "an object" if isinstance(value, dict) else "no JSON value")

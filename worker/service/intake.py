@@ -1,0 +1,102 @@
+"""How messages enter the worker: whatever any client put on the queue becomes a call that Celery can handle.
+
+Celery writes undecodable bodies into its log, shows the arguments that a foreign client printed into the
+headers, and ends the worker on some malformed ones. So each message is rewritten before Celery sees it: its
+own headers keep only its task and id, its arguments are masked, and a message that is no call of ours becomes
+the call that parks it. Links, chains, `eta` and `expires` are not taken over: a reflection is enriched on
+arrival, and nothing runs after it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from celery.worker.consumer import Consumer
+from celery.worker.request import Request
+from kombu.message import Message
+
+from worker.errors import Rejected
+from worker.events.message import DELETE, ENRICH, ERASE
+
+TASKS = (ENRICH, DELETE, ERASE)
+MASK = "(masked)"
+_ID_LIMIT = 155
+"""Characters of a foreign task id that are kept; Celery's own have 36."""
+
+
+class MaskedRequest(Request):
+    """A request whose arguments no remote command can ask for (`celery inspect active` shows them
+    otherwise)."""
+
+    def info(self, safe: bool = False) -> dict[str, Any]:  # noqa: ARG002  always the masked form
+        return {**super().info(safe=True)}
+
+
+class Intake(Consumer):
+    """Celery's consumer, behind the rewriting of messages."""
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Message], None]:
+        handle = super().create_task_handler(*args, **kwargs)
+
+        def on_message(message: Message) -> None:
+            rewrite(message)
+            handle(message)
+
+        return on_message
+
+
+def rewrite(message: Message) -> None:
+    """Puts a call of one of `TASKS` in the place of whatever the message holds."""
+    headers = message.headers if isinstance(message.headers, dict) else {}
+    body = message.body.encode() if isinstance(message.body, str) else bytes(message.body or b"")
+    digest = hashlib.sha256(body).hexdigest()
+    try:
+        task, id_, args, kwargs = _call(headers, message.payload)
+        refusal = None
+    except Rejected as error:
+        refusal = [error.reason, error.detail]
+        id_ = headers.get("id")
+        task, args, kwargs = ENRICH, [body], {}
+    except Exception as error:  # noqa: BLE001  decoders raise what they like; the reason says which
+        refusal = ["bad_json", f"the body cannot be decoded ({type(error).__name__})"]
+        id_ = headers.get("id")
+        task, args, kwargs = ENRICH, [body], {}
+    named = isinstance(id_, str) and id_.isprintable() and 0 < len(id_) <= _ID_LIMIT
+    message.headers = {
+        "task": task,
+        "id": id_ if named else digest[:32],
+        "argsrepr": MASK,
+        "kwargsrepr": MASK,
+        # A client may give two messages one id: what is parked is known by the id and the content.
+        "digest": digest[:16],
+        "refusal": refusal,
+    }
+    # The hybrid form of Celery's protocol: already decoded, so the body is read once, and its `embed` part is
+    # dropped.
+    message._decoded_cache = {"args": args, "kwargs": kwargs}
+
+
+def _call(headers: Mapping[str, Any], payload: object) -> tuple[str, object, list[object], dict[str, object]]:
+    task, id_ = headers.get("task"), headers.get("id")
+    args: object
+    kwargs: object
+    if task is not None:
+        if not isinstance(payload, list | tuple) or len(payload) != 3:
+            raise Rejected("not_a_list", "the body is not [args, kwargs, embed] of Celery's protocol 2")
+        args, kwargs, _ = payload
+    elif isinstance(payload, dict):
+        task, id_, args, kwargs = (
+            payload.get("task"),
+            payload.get("id"),
+            payload.get("args"),
+            payload.get("kwargs"),
+        )
+    else:
+        raise Rejected("unknown_task", "the message names no task")
+    if task not in TASKS:
+        raise Rejected("unknown_task", f"the tasks here are {', '.join(TASKS)}")
+    if not isinstance(args, list | tuple) or not isinstance(kwargs or {}, dict):
+        raise Rejected("not_a_list", "the task takes one positional argument, a list")
+    return task, id_, list(args), dict(kwargs or {})  # type: ignore[call-overload]  # checked above

@@ -1,0 +1,168 @@
+"""A worker process from start to end: bundle loaded and warmed, store and stages open, numbers served, all
+drained."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from celery import signals
+
+from worker.bundle import manifest
+from worker.errors import FeltsenseError, UsageError
+from worker.events.envelope import Seal
+from worker.events.message import LIVE, Entry
+from worker.observability import logging, metrics
+from worker.observability.logging import logger
+from worker.pipeline import Pipeline
+from worker.service.reconcile import Reconciler
+from worker.service.stages import Stages
+from worker.settings import Settings
+from worker.store import models, removal
+from worker.store.dead_letters import WHOLE_MESSAGE, DeadLetter
+from worker.store.engine import Store
+
+if TYPE_CHECKING:
+    from worker.service.celery_app import App
+
+
+class Service:
+    """What the tasks of one worker process call. Open it with `Service.open`."""
+
+    def __init__(self, *, pipeline: Pipeline, store: Store, stages: Stages, seal: Seal | None) -> None:
+        self.pipeline = pipeline
+        self.store = store
+        self.stages = stages
+        self.seal = seal
+
+    @classmethod
+    @contextmanager
+    def open(cls, settings: Settings) -> Iterator[Self]:
+        """A service, warm, while the block runs; at its end the stages finish what they hold.
+
+        Raises `UsageError`, `BundleRefused`, `EncoderMissing`, `DeviceFailed`, `ServiceMissing`.
+        """
+        if settings.database_url is None:
+            raise UsageError(
+                "FELTSENSE_DATABASE_URL is not set; `feltsense up` starts an embedded Postgres and sets it"
+            )
+        seal = Seal.of(settings.event_key.get_secret_value()) if settings.event_key else None
+        with ExitStack() as opened:
+            store = opened.enter_context(
+                Store.open(settings.database_url, keep_text=settings.store_text == "keep")
+            )
+            store.ping()
+            pipeline = opened.enter_context(Pipeline.open(settings.bundle, settings))
+            pipeline.warm()
+            _announce(store, pipeline)
+            stages = opened.enter_context(
+                Stages(
+                    pipeline, store, max_batch_size=settings.max_batch_size, max_wait_ms=settings.max_wait_ms
+                )
+            )
+            opened.enter_context(Reconciler(stages, store))
+            yield cls(pipeline=pipeline, store=store, stages=stages, seal=seal)
+
+    def enrich(self, entries: Sequence[Entry], *, message_id: str, lane: str) -> dict[str, int]:
+        """`Stages.enrich`, counted."""
+        metrics.MESSAGES.labels("enrich", lane).inc()
+        started = time.perf_counter()
+        with metrics.IN_FLIGHT.track_inprogress():
+            tally = self.stages.enrich(entries, message_id=message_id, lane=lane)
+        metrics.MESSAGE_SECONDS.labels(lane).observe(time.perf_counter() - started)
+        for outcome, count in tally.items():
+            metrics.EVENTS.labels(outcome).inc(count)
+        return tally
+
+    def delete(self, ids: Sequence[str]) -> dict[str, int]:
+        """Removes reflections, and places again what their history had touched."""
+        metrics.MESSAGES.labels("delete", LIVE).inc()
+        gone = removal.delete(self.store, ids, {self.pipeline.model_version: self.pipeline.place})
+        if gone.unrepaired_versions:
+            logger.warning("rows_unrepaired", model_versions=gone.unrepaired_versions)
+        return {"deleted": len(gone.ids), "repaired": len(gone.repaired)}
+
+    def erase(self, user_ids: Sequence[str]) -> dict[str, int]:
+        """Removes everything about these people, and names the bundles trained on them."""
+        metrics.MESSAGES.labels("erase", LIVE).inc()
+        gone = removal.erase(self.store, user_ids)
+        logger.info("people_erased", people=len(user_ids), trained_versions=gone.trained_versions)
+        return {"erased": gone.reflections, "trained_versions": len(gone.trained_versions)}
+
+    def park_message(
+        self, message_id: str, reason: str, detail: str, *, payload: bytes, field: str | None = None
+    ) -> dict[str, int]:
+        """Parks a message as a whole: no event of it could be told apart, or its list was refused."""
+        logger.warning("message_parked", message=message_id, reason=reason)
+        self.stages.park(
+            DeadLetter(
+                message_id=message_id,
+                position=WHOLE_MESSAGE,
+                reason=reason,
+                detail=detail,
+                field=field,
+                payload=payload,
+            )
+        )
+        return {"messages_rejected": 1}
+
+
+def _announce(store: Store, pipeline: Pipeline) -> None:
+    """Names the bundle in `model_versions` and makes it the one whose rows readers get."""
+    facts = manifest.read(Path(pipeline.facts()["bundle"]))
+    digest = hashlib.sha256(json.dumps(sorted(facts.files.items())).encode()).hexdigest()
+    models.register(store, facts.model_version, digest=digest, manifest=facts.model_dump(mode="json"))
+    models.activate(store, facts.model_version)
+
+
+def connect(app: App, settings: Settings) -> None:
+    """Ties a service to the life of the worker that runs `app`: opened before it consumes, drained after.
+
+    `worker_process_init` does not fire on the threads pool; `worker_init` does, in the process that will do
+    the work.
+    """
+    held = ExitStack()
+
+    @signals.setup_logging.connect(weak=False)
+    def setup_logging(**_: Any) -> None:
+        logging.configure(settings.log_level)
+
+    @signals.worker_init.connect(weak=False)
+    def start(**_: Any) -> None:
+        logging.configure(settings.log_level)
+        try:
+            if settings.broker_url is None:
+                raise UsageError(
+                    "FELTSENSE_BROKER_URL is not set; `feltsense up` starts an embedded Valkey and sets it"
+                )
+            started = time.perf_counter()
+            app.service = held.enter_context(Service.open(settings))
+            server, port = metrics.serve(settings.metrics_port)
+            held.callback(server.shutdown)
+        except FeltsenseError as error:
+            held.close()
+            # Celery logs what a signal's receiver raises and goes on; a worker without its bundle must end
+            # instead.
+            logger.error("worker_refused", error=type(error).__name__, detail=str(error))
+            raise SystemExit(error.exit_code) from error
+        logger.info(
+            "worker_opened",
+            seconds=round(time.perf_counter() - started, 2),
+            metrics_port=port,
+            **app.service.pipeline.facts(),
+        )
+
+    @signals.worker_ready.connect(weak=False)
+    def ready(**_: Any) -> None:
+        logger.info("worker_ready")
+
+    @signals.worker_shutdown.connect(weak=False)
+    def stop(**_: Any) -> None:
+        held.close()
+        app.service = None
+        logger.info("worker_closed")

@@ -1,0 +1,86 @@
+"""The three Celery tasks, thin: parse, call, record. Their results and errors hold counts and codes, never
+content."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from celery import Task
+from celery.exceptions import Reject
+
+from worker.errors import Rejected
+from worker.events import message
+from worker.events.message import BULK, DELETE, ENRICH, ERASE, LIVE
+from worker.observability.logging import failure, logger
+
+if TYPE_CHECKING:
+    from worker.service.celery_app import App
+    from worker.service.lifecycle import Service
+
+
+class Job(Task):
+    """A task that answers for its message: done, parked, or back to the queue."""
+
+    abstract = True
+    Request = "worker.service.intake:MaskedRequest"
+
+    def take(self, service: Service, entries: list[object], id_: str, lane: str) -> dict[str, int]:
+        """Does the work for the entries of message `id_`; counts by outcome. Raises `Rejected` to park it."""
+        raise NotImplementedError
+
+    def run(self, *args: Any, **kwargs: Any) -> dict[str, int]:
+        service: Service | None = self.app.service
+        assert service is not None, "the worker starts its service before it consumes"
+        headers = self.request
+        id_ = f"{headers.id}/{getattr(headers, 'digest', '')}"
+        lane = BULK if (headers.delivery_info or {}).get("routing_key") == BULK else LIVE
+        try:
+            refusal = getattr(headers, "refusal", None)
+            if refusal:
+                reason, detail = refusal
+                return service.park_message(id_, reason, detail, payload=args[0])
+            try:
+                return self.take(service, message.unpack(args, kwargs), id_, lane)
+            except Rejected as error:
+                return service.park_message(
+                    id_,
+                    error.reason,
+                    error.detail,
+                    payload=message.encoded([args, kwargs]),
+                    field=error.field,
+                )
+        except Exception as error:  # noqa: BLE001  whatever it is, the message must neither be lost nor quoted
+            # Errors that one event causes never come this far; this is a lost service, shutdown, or a bug.
+            logger.error("message_requeued", message=id_, task=self.name, **failure(error))
+            requeued = Reject(type(error).__name__, requeue=True)
+        raise requeued  # outside the handler: a chained error would carry its words into Celery's traceback
+
+
+class Enrich(Job):
+    name = ENRICH
+
+    def take(self, service: Service, entries: list[object], id_: str, lane: str) -> dict[str, int]:
+        now = datetime.now(UTC)
+        opened = [message.read(raw, place, seal=service.seal, now=now) for place, raw in enumerate(entries)]
+        return service.enrich(opened, message_id=id_, lane=lane)
+
+
+class Delete(Job):
+    name = DELETE
+
+    def take(self, service: Service, entries: list[object], *_: str) -> dict[str, int]:
+        return service.delete(message.identifiers(entries))
+
+
+class Erase(Job):
+    name = ERASE
+
+    def take(self, service: Service, entries: list[object], *_: str) -> dict[str, int]:
+        return service.erase(message.identifiers(entries))
+
+
+def register(app: App) -> None:
+    """Gives the application its tasks."""
+    for task in (Enrich, Delete, Erase):
+        app.register_task(task())
