@@ -42,12 +42,11 @@ class Home:
 def settle(wanted: Path) -> Home:
     """The home for `wanted`, created if it is new. Raises `ServiceMissing` where nothing suits."""
     wanted = wanted.parent.resolve() / wanted.name  # the last part may be the link to the real home
-    package = installed()
     try:
         if os.geteuid() != 0:
             wanted.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return Home(folder=wanted, program=package / "pginstall", account=None)
-        folder = _folder_for_root(wanted)
+            return Home(folder=wanted, program=installed() / "pginstall", account=None)
+        folder, package = _folder_for_root(wanted), installed()
         account = _account(folder / DATA)
         if not enterable(folder):
             raise ServiceMissing(

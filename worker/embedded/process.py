@@ -155,6 +155,15 @@ def bound_to_parent(orphaned: signal.Signals) -> Callable[[], None]:
     return bind
 
 
+def alive(pid: int) -> bool:
+    """Whether the process runs; one that has ended and that nobody has asked about (a zombie) does not."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] not in "ZX"
+
+
 def wait_for_predecessor(program: str, folder: Path) -> None:
     """Return when no process of `program` works in `folder`, its data; a killed one's may still end.
 

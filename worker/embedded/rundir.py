@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from worker.embedded.process import alive
 from worker.errors import ServiceMissing
 
 STATE = "feltsense.json"
@@ -62,7 +63,7 @@ def _lock(lock: int, run_dir: Path) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(lock, 32, 0).decode()
-            if _alive(holder):
+            if holder.isdigit() and alive(int(holder)):
                 raise ServiceMissing(
                     f"Feltsense already runs on {run_dir} (pid {holder}): stop it, or set FELTSENSE_RUN_DIR"
                 ) from None
@@ -73,7 +74,3 @@ def _lock(lock: int, run_dir: Path) -> None:
             time.sleep(0.1)
         else:
             return
-
-
-def _alive(pid: str) -> bool:
-    return pid.isdigit() and Path("/proc", pid).exists()

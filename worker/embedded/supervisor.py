@@ -1,4 +1,4 @@
-"""A whole instance on one machine: database, broker, worker, beat and Flower, started and stopped in order."""
+"""A whole instance on one machine: database, broker, worker, beat and Flower, started and ended in order."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def up(settings: Settings, console: Console) -> int:
 
     A process that ends by itself brings the instance down (`ServiceMissing`, exit code 4) and is not
     restarted here: nobody notices a crash loop hidden inside a living supervisor, and whatever runs `up` for
-    good (systemd, a container) restarts it with a limit. What was accepted stays in the queue or the database.
+    good (systemd, a container) restarts it with a limit. What was accepted stays in queue or database.
     """
     try:
         with running(settings, flower=settings.flower, console=console) as endpoints:
@@ -84,7 +84,7 @@ def running(settings: Settings, *, flower: bool, console: Console | None = None)
     """A ready instance for the length of the block; call it from the main thread.
 
     Starts an embedded database and broker unless the settings name others. Leaving the block, or SIGINT,
-    SIGTERM or SIGHUP, stops the worker first (it finishes what it has), then the broker, then the database. If
+    SIGTERM or SIGHUP, stops the worker first (it finishes what it has), then broker and database. If
     this process is killed, the kernel ends the others. Raises `ServiceMissing` when something does not start.
     """
     say = console.print if console is not None else _silent
