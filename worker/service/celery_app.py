@@ -1,5 +1,4 @@
-"""The one place where a worker process is wired: Celery's settings from ours. `celery -A
-worker.service.celery_app worker`.
+"""The one place where a worker process is wired: `celery --app worker.service.celery_app worker`.
 
 Threads, because OpenVINO and numpy leave the interpreter's lock alone, one loaded bundle serves all, and
 stages batch what many messages bring at once; forked processes would each load it and batch less.
@@ -7,13 +6,17 @@ stages batch what many messages bring at once; forked processes would each load 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
-from celery import Celery
+from celery import Celery, signals
 from kombu.entity import Exchange, Queue
 
+from worker.errors import FeltsenseError, UsageError
 from worker.events.message import BULK, LIVE
-from worker.service import lifecycle, tasks
+from worker.observability import logging
+from worker.observability.logging import logger
+from worker.service import tasks
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -23,11 +26,11 @@ VISIBILITY_TIMEOUT_S = 60
 """A message that a killed worker held comes back after this long. One held longer (a lost database) may come
 twice, which costs a look-up."""
 RESTORE_INTERVAL_S = 5
-BLOCKED_HEALTH_CHECK_S = 25
+HEALTH_CHECK_S = 25
 
 
 class App(Celery):
-    """The Celery application, and the service its tasks call once the worker has started it."""
+    """The Celery application, and the service its tasks call once the worker has opened it."""
 
     service: Service | None = None
 
@@ -45,10 +48,8 @@ def create(settings: Settings) -> App:
         worker_consumer="worker.service.intake:Intake",
         worker_pool="threads",
         worker_concurrency=settings.concurrency,
-        # What a worker holds beyond its threads only waits, and a live message could have passed it in the
-        # queue.
+        # What a worker holds beyond its threads only waits, and a live message could pass it in the queue.
         worker_prefetch_multiplier=1,
-        worker_send_task_events=True,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
@@ -58,20 +59,59 @@ def create(settings: Settings) -> App:
             "visibility_timeout": VISIBILITY_TIMEOUT_S,
             "unacked_restore_interval": RESTORE_INTERVAL_S,
             "unacked_restore_throttle": 1,
-            "queue_order_strategy": "priority",  # of `task_queues`: live first
+            "queue_order_strategy": "priority",  # of the queues as listed: live first
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
-            "health_check_interval": BLOCKED_HEALTH_CHECK_S,
+            "health_check_interval": HEALTH_CHECK_S,
         },
     )
     tasks.register(app)
-    lifecycle.connect(app, settings)
+    _connect(app, settings)
     return app
 
 
 def _lane(name: str) -> Queue:
     # As a bare client's `send_task(queue=name)` declares it.
     return Queue(name, Exchange(name), routing_key=name)  # type: ignore[no-untyped-call]
+
+
+def _connect(app: App, settings: Settings) -> None:
+    """Ties a service to the worker's life: open before it consumes, drained after it stopped.
+
+    `worker_process_init` does not fire on the threads pool; `worker_init` does, in the process that will work.
+    """
+    held = ExitStack()
+
+    @signals.setup_logging.connect(weak=False)
+    def set_up_logging(**_: Any) -> None:
+        logging.configure(settings.log_level)
+
+    @signals.worker_init.connect(weak=False)
+    def start(**_: Any) -> None:
+        # Beat, Flower and clients import this module too, and need no model.
+        from worker.service.lifecycle import Service
+
+        logging.configure(settings.log_level)
+        try:
+            if settings.broker_url is None:
+                raise UsageError(
+                    "FELTSENSE_BROKER_URL is not set; `feltsense up` sets it"
+                )
+            app.service = held.enter_context(Service.open(settings))
+        except FeltsenseError as error:
+            # Celery logs what a signal's receiver raises and goes on; a worker without its bundle must end.
+            logger.error("worker_refused", error=type(error).__name__, detail=str(error))
+            raise SystemExit(error.exit_code) from error
+
+    @signals.worker_ready.connect(weak=False)
+    def ready(**_: Any) -> None:
+        logger.info("worker_ready")
+
+    @signals.worker_shutdown.connect(weak=False)
+    def stop(**_: Any) -> None:
+        held.close()
+        app.service = None
+        logger.info("worker_closed")
 
 
 app = create(Settings())

@@ -9,15 +9,13 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
-
-from celery import signals
+from typing import Self
 
 from worker.bundle import manifest
-from worker.errors import FeltsenseError, UsageError
+from worker.errors import UsageError
 from worker.events.envelope import Seal
 from worker.events.message import LIVE, Entry
-from worker.observability import logging, metrics
+from worker.observability import metrics
 from worker.observability.logging import logger
 from worker.pipeline import Pipeline
 from worker.service.reconcile import Reconciler
@@ -26,9 +24,6 @@ from worker.settings import Settings
 from worker.store import models, removal
 from worker.store.dead_letters import WHOLE_MESSAGE, DeadLetter
 from worker.store.engine import Store
-
-if TYPE_CHECKING:
-    from worker.service.celery_app import App
 
 
 class Service:
@@ -52,6 +47,7 @@ class Service:
                 "FELTSENSE_DATABASE_URL is not set; `feltsense up` starts an embedded Postgres and sets it"
             )
         seal = Seal.of(settings.event_key.get_secret_value()) if settings.event_key else None
+        started = time.perf_counter()
         with ExitStack() as opened:
             store = opened.enter_context(
                 Store.open(settings.database_url, keep_text=settings.store_text == "keep")
@@ -66,6 +62,14 @@ class Service:
                 )
             )
             opened.enter_context(Reconciler(stages, store))
+            server, port = metrics.serve(settings.metrics_port)
+            opened.callback(server.shutdown)
+            logger.info(
+                "worker_opened",
+                seconds=round(time.perf_counter() - started, 2),
+                metrics_port=port,
+                **pipeline.facts(),
+            )
             yield cls(pipeline=pipeline, store=store, stages=stages, seal=seal)
 
     def enrich(self, entries: Sequence[Entry], *, message_id: str, lane: str) -> dict[str, int]:
@@ -118,51 +122,3 @@ def _announce(store: Store, pipeline: Pipeline) -> None:
     digest = hashlib.sha256(json.dumps(sorted(facts.files.items())).encode()).hexdigest()
     models.register(store, facts.model_version, digest=digest, manifest=facts.model_dump(mode="json"))
     models.activate(store, facts.model_version)
-
-
-def connect(app: App, settings: Settings) -> None:
-    """Ties a service to the life of the worker that runs `app`: opened before it consumes, drained after.
-
-    `worker_process_init` does not fire on the threads pool; `worker_init` does, in the process that will do
-    the work.
-    """
-    held = ExitStack()
-
-    @signals.setup_logging.connect(weak=False)
-    def setup_logging(**_: Any) -> None:
-        logging.configure(settings.log_level)
-
-    @signals.worker_init.connect(weak=False)
-    def start(**_: Any) -> None:
-        logging.configure(settings.log_level)
-        try:
-            if settings.broker_url is None:
-                raise UsageError(
-                    "FELTSENSE_BROKER_URL is not set; `feltsense up` starts an embedded Valkey and sets it"
-                )
-            started = time.perf_counter()
-            app.service = held.enter_context(Service.open(settings))
-            server, port = metrics.serve(settings.metrics_port)
-            held.callback(server.shutdown)
-        except FeltsenseError as error:
-            held.close()
-            # Celery logs what a signal's receiver raises and goes on; a worker without its bundle must end
-            # instead.
-            logger.error("worker_refused", error=type(error).__name__, detail=str(error))
-            raise SystemExit(error.exit_code) from error
-        logger.info(
-            "worker_opened",
-            seconds=round(time.perf_counter() - started, 2),
-            metrics_port=port,
-            **app.service.pipeline.facts(),
-        )
-
-    @signals.worker_ready.connect(weak=False)
-    def ready(**_: Any) -> None:
-        logger.info("worker_ready")
-
-    @signals.worker_shutdown.connect(weak=False)
-    def stop(**_: Any) -> None:
-        held.close()
-        app.service = None
-        logger.info("worker_closed")
