@@ -1,0 +1,21 @@
+"""`python -m trainer.data.synthetic --out FILE --people 800 --seed 7`: the synthetic edge cases as labelled JSON lines."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from trainer.data.synthetic import write
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="trainer.data.synthetic", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--people", type=int, default=800)
+    parser.add_argument("--seed", type=int, default=7)
+    options = parser.parse_args()
+    print(f"{options.out}: {write(options.out, options.people, options.seed)} events")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""What a feeling becomes on the page: the habit of expression chooses the words and thereby causes what can be read from them.
+
+Masking shows a pleasant face over an unpleasant feeling, hedging blurs it, venting pours it out. The labels `expressed`,
+`willingness` and `congruence` follow from that choice, not the other way round.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.data.synthetic.grammar import Grammar, Line, pick
+from worker.events.taxonomy import taxonomy
+from worker.events.variables import CORES
+
+LONG_WORDS = (124, 190)
+"""A long entry goes on until it has more words than a limit drawn from this range; the product's LONG begins above 120."""
+WILLINGNESS = {"plain": 0.68, "masking": 0.14, "venting": 0.9, "hedging": 0.36, "vague": 0.2}
+FRANKNESS = {
+    "sarcasm": 0.42, "suicidal_ideation": 0.64, "self_harm": 0.56, "abuse": 0.62, "profanity": 0.72, "sociopathic_cues": 0.46,
+    "financial_coercion": 0.6, "harm_to_others": 0.66, "negation": 0.5, "counter": 0.62,
+}  # fmt: skip
+"""Willingness an edge case comes with, before the person's habit."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Page:
+    """Sentences in order, and what they make of the feeling; `expressed` is empty when nothing can be read."""
+
+    sentences: tuple[str, ...]
+    invoked: tuple[str, ...]
+    expressed: tuple[str, ...]
+    willingness: float
+    congruence: float
+    cluster: str
+
+
+def distribution(path: tuple[str, ...]) -> NDArray[np.float64]:
+    """Core distribution a person or reader would give for `path`: .8 on its core, the rest by similarity. float64 [6]."""
+    row = taxonomy().similarity[CORES.index(path[0])].copy()
+    row[CORES.index(path[0])] = 0.0
+    spread = 0.2 * row / row.sum()
+    spread[CORES.index(path[0])] = 0.8
+    return np.asarray(spread)
+
+
+def agreement(invoked: tuple[str, ...], expressed: tuple[str, ...]) -> float:
+    """Congruence 0-1 of two paths: the overlap of their distributions, less when the nuance differs; .55 when unreadable."""
+    if not expressed:
+        return 0.55
+    overlap = float(taxonomy().overlap(distribution(invoked), distribution(expressed)))
+    return overlap * (1.0 if invoked[:2] == expressed[:2] else 0.8 if invoked[0] == expressed[0] else 0.9)
+
+
+class Writer:
+    """Writes one entry in one language from one pool, avoiding to say a thing twice; `length` is short, medium or long."""
+
+    def __init__(
+        self, grammar: Grammar, pool: int, rng: np.random.Generator, other: Grammar | None = None
+    ) -> None:
+        self.grammar = grammar
+        self.pool = pool
+        self.rng = rng
+        self.other = other
+        self.used: set[str] = set()
+
+    def one(self, section: str, intensity: str = "mid") -> str:
+        """A filled sentence of a section; in a mixed entry neutral sentences may come from the other language."""
+        source = (
+            self.other
+            if self.other and section in ("detail", "closer") and self.rng.random() < 0.6
+            else self.grammar
+        )
+        lines = source.section(section, self.pool)
+        line = pick(self.rng, [line for line in lines if line.cluster not in self.used] or lines)
+        self.used.add(line.cluster)
+        return source.fill(line.text, self.rng, intensity)
+
+    def maybe(self, section: str, chance: float) -> list[str]:
+        return [self.one(section)] if self.rng.random() < chance else []
+
+    def situation(self, path: tuple[str, ...]) -> str:
+        return self.one("good" if taxonomy().circumplex(*path)[0] >= 0.5 else "bad")
+
+    def stretched(self, sentences: list[str], extra: list[str]) -> list[str]:
+        """`sentences` with `extra` and neutral detail in between until the entry is long."""
+        sentences = [*sentences, *extra]
+        limit = int(self.rng.integers(*LONG_WORDS))
+        while sum(len(sentence.split()) for sentence in sentences) <= limit:
+            sentences.insert(int(self.rng.integers(1, len(sentences) + 1)), self.one("detail"))
+        return sentences
+
+    def everyday(self, line: Line, habit: str, intensity: str, length: str) -> Page:
+        """An entry about the feeling of `line`, told by `habit` (masking only hides unpleasant feelings)."""
+        feeling = self.grammar.fill(line.text, self.rng, intensity)
+        same = [other for other in self.grammar.feeling(*line.path[:2], self.pool) if other is not line]
+        second = [self.grammar.fill(pick(self.rng, same).text, self.rng, intensity)] if same else []
+        if habit == "masking" and taxonomy().circumplex(*line.path)[0] < 0.5:
+            return self.masked(line, length)
+        if habit == "hedging":
+            return self.hedged(line, feeling, length)
+        if habit == "venting":
+            body = [self.one("vent_head"), feeling, *self.maybe("vent_tail", 0.8)]
+            if length != "short":
+                body[1:1] = [self.situation(line.path)]
+                body[3:3] = second
+        elif length == "short":
+            body = [*self.maybe("opener", 0.35), feeling]
+        else:
+            body = [*self.maybe("opener", 0.4), self.situation(line.path), feeling]
+            body += [*(second if self.rng.random() < 0.3 else []), *self.maybe("closer", 0.4)]
+        if length == "long":
+            body = self.stretched(body, [self.situation(line.path), *second])
+        openness = (
+            WILLINGNESS[habit if habit == "venting" else "plain"]
+            + {"short": -0.06, "medium": 0.0, "long": 0.08}[length]
+        )
+        return self.page(body, line, line.path, openness, 1.0 if habit == "venting" else 0.96)
+
+    def masked(self, line: Line, length: str) -> Page:
+        mask = pick(self.rng, self.grammar.section("mask", self.pool))
+        body = [*self.maybe("opener", 0.3)]
+        if length != "short":
+            body += [self.situation(line.path) if self.rng.random() < 0.5 else self.one("detail")]
+        body += [self.grammar.fill(mask.text, self.rng), *self.maybe("closer", 0.3)]
+        body = self.stretched(body, [self.situation(line.path)]) if length == "long" else body
+        return self.page(body, mask, mask.path, WILLINGNESS["masking"], 1.0, invoked=line.path)
+
+    def hedged(self, line: Line, feeling: str, length: str) -> Page:
+        vague = self.rng.random() < 0.35
+        if vague:
+            core = pick(self.rng, self.grammar.section("vague", self.pool))
+            body = [
+                *self.maybe("opener", 0.4),
+                self.grammar.fill(core.text, self.rng),
+                *self.maybe("hedge_tail", 0.6),
+            ]
+        else:
+            core = line
+            body = [f"{self.one('hedge_head')} {feeling}", *self.maybe("hedge_tail", 0.7)]
+        if length != "short":
+            body.insert(0, self.one("detail") if vague else self.situation(line.path))
+        body = self.stretched(body, [self.one("hedge_tail")]) if length == "long" else body
+        openness = WILLINGNESS["vague" if vague else "hedging"]
+        return self.page(
+            body, core, () if vague else line.path[:2], openness, 1.0 if vague else 0.84, invoked=line.path
+        )
+
+    def edge(self, category: str, habit: str, length: str) -> Page:
+        """An entry of an edge category; habits only colour it: a hedge before, an outburst around."""
+        line = pick(self.rng, self.grammar.section(category, self.pool))
+        body = [*self.maybe(f"{category}.head", 0.5), self.grammar.fill(line.text, self.rng, "high")]
+        openness, clarity = FRANKNESS[category], 0.97
+        if length != "short" or self.rng.random() < 0.5:
+            body += [self.one(f"{category}.tail")]
+        if habit == "hedging" and category not in ("sarcasm", "negation", "counter"):
+            body = [f"{self.one('hedge_head')} {body[0]}", *body[1:], *self.maybe("hedge_tail", 0.6)]
+            openness, clarity = openness - 0.22, 0.86
+        if habit == "venting":
+            body, openness = [*self.maybe("vent_head", 0.5), *body, self.one("vent_tail")], openness + 0.2
+        if length != "short" and self.rng.random() < 0.75:
+            body.insert(0, self.one("detail") if self.rng.random() < 0.5 else self.situation(line.path))
+        if length == "long":
+            body = self.stretched(body, [self.situation(line.path), *self.maybe(f"{category}.tail", 0.7)])
+        if category == "sarcasm":
+            return self.page(body, line, ("Angry", "Critical", "Sarcastic"), openness, 0.66)
+        return self.page(body, line, line.path, openness, clarity)
+
+    def words(self, line: Line) -> Page:
+        """A bare list of words, as check-in apps collect them."""
+        return self.page([self.grammar.fill(line.text, self.rng)], line, line.path, 0.5, 0.97)
+
+    def page(
+        self, body: list[str], line: Line, expressed: tuple[str, ...], openness: float, clarity: float,
+        invoked: tuple[str, ...] | None = None,
+    ) -> Page:  # fmt: skip
+        felt = invoked or line.path
+        willingness, congruence = self.rng.normal(
+            [openness, agreement(felt, expressed) * clarity], [0.05, 0.035]
+        )
+        return Page(
+            sentences=tuple(body),
+            invoked=felt,
+            expressed=expressed,
+            willingness=float(np.clip(willingness, 0.01, 0.99)),
+            congruence=float(np.clip(congruence, 0.0, 1.0)),
+            cluster=line.cluster,
+        )
