@@ -10,27 +10,28 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 
 from worker.errors import UsageError
-from worker.report.timeline import Moment, local_time
+from worker.report.timeline import Moment, Origins, local_time
 
 RISK_COLOURS = {"low": "#e0b000", "medium": "#e07000", "high": "#c00000"}
 VALENCE, AROUSAL, EXPECTED, OWN = "#1f5fa8", "#8a4fa0", "#7a7a7a", "#1a1a1a"
 
 
-def plot_timeline(user_id: str, rows: Sequence[Moment], out: Path) -> None:
+def plot_timeline(user_id: str, rows: Sequence[Moment], out: Path, *, origins: Origins | None = None) -> None:
     """Write the picture of `rows` (in order of time) to `out`; its format is the file's ending.
 
     Raises `UsageError` without rows, for an unknown ending, or where the file cannot be written.
     """
     if not rows:
         raise UsageError(f"nothing to plot: no reflections of {user_id}")
+    times = _times(rows, origins)
     figure = Figure(figsize=(11, 6.5), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    _draw(upper, rows, "valence", VALENCE)
-    _draw(lower, rows, "arousal", AROUSAL)
+    _draw(upper, times, rows, "valence", VALENCE)
+    _draw(lower, times, rows, "arousal", AROUSAL)
     expected = [row.expected_valence for row in rows]
-    upper.plot(_times(rows), expected, color=EXPECTED, ls="--", lw=1.2, label="expected")
+    upper.plot(times, expected, color=EXPECTED, ls="--", lw=1.2, label="expected")
     upper.axhline(0.5, color="0.85", lw=0.8, zorder=0)
-    _mark_risk(upper, rows)
+    _mark_risk(upper, times, rows)
     upper.set_title(f"{user_id}: {len(rows)} reflections", loc="left")
     upper.set_ylabel("valence (0 unpleasant, 1 pleasant)")
     lower.set_ylabel("arousal (0 calm, 1 activated)")
@@ -51,8 +52,7 @@ def plot_timeline(user_id: str, rows: Sequence[Moment], out: Path) -> None:
         raise UsageError(f"cannot draw {ending}; write .png, .svg or .pdf") from None
 
 
-def _draw(axes: Axes, rows: Sequence[Moment], name: str, colour: str) -> None:
-    times = _times(rows)
+def _draw(axes: Axes, times: Sequence[float], rows: Sequence[Moment], name: str, colour: str) -> None:
     bounds = [row.intervals.get(name) for row in rows]
     if all(bound is not None for bound in bounds):
         low, high = zip(*(bound for bound in bounds if bound is not None), strict=True)
@@ -73,8 +73,7 @@ def _draw(axes: Axes, rows: Sequence[Moment], name: str, colour: str) -> None:
         )
 
 
-def _mark_risk(axes: Axes, rows: Sequence[Moment]) -> None:
-    times = _times(rows)
+def _mark_risk(axes: Axes, times: Sequence[float], rows: Sequence[Moment]) -> None:
     for level, colour in RISK_COLOURS.items():
         where = [index for index, row in enumerate(rows) if row.risk_level == level]
         if where:
@@ -90,8 +89,8 @@ def _mark_risk(axes: Axes, rows: Sequence[Moment]) -> None:
             )
 
 
-def _times(rows: Sequence[Moment]) -> list[float]:
+def _times(rows: Sequence[Moment], origins: Origins | None) -> list[float]:
     """Days, as matplotlib counts them, on the person's own clock: one axis, whatever zones they wrote
     from."""
-    clocks = [local_time(row).replace(tzinfo=None) for row in rows]
+    clocks = [local_time(row, origins).replace(tzinfo=None) for row in rows]
     return [float(day) for day in date2num(clocks)]  # type: ignore[no-untyped-call]  # matplotlib.dates has no types

@@ -23,17 +23,24 @@ NEUTRAL = 0.05
 """A comparator nearer to 0 than this is called neither up nor down."""
 
 
-class Moment(Protocol):
-    """What the tables read of a row of the store's `timeline_of`."""
+class Origin(Protocol):
+    """Where and in which words a reflection was written: the store's `origins_of`."""
 
-    @property
-    def created_at(self) -> datetime: ...
-    @property
-    def utc_offset_min(self) -> int: ...
     @property
     def timezone(self) -> str | None: ...
     @property
     def text(self) -> str | None: ...
+
+
+class Moment(Protocol):
+    """What the tables read of a row of the store's `timeline_of`."""
+
+    @property
+    def reflection_id(self) -> str: ...
+    @property
+    def created_at(self) -> datetime: ...
+    @property
+    def utc_offset_min(self) -> int: ...
     @property
     def self_valence(self) -> float | None: ...
     @property
@@ -65,8 +72,15 @@ def sparkline(values: Sequence[float | None], low: float = 0.0, high: float = 1.
     return "".join(GAP if value is None else _bar(value, low, high) for value in values)
 
 
-def timeline_table(rows: Sequence[Moment], *, with_text: bool = False, title: str = "") -> Table:
+Origins = Mapping[str, Origin]
+"""By reflection id."""
+
+
+def timeline_table(
+    rows: Sequence[Moment], *, origins: Origins | None = None, with_text: bool = False, title: str = ""
+) -> Table:
     """One line a reflection, in the order given; times are those of the person's own place."""
+    origins = origins or {}
     table = Table(title=Text(title, style="bold"), title_justify="left", box=SIMPLE_HEAD, padding=0)
     table.add_column("local time", no_wrap=True)
     for name in ("valence", "arousal"):
@@ -80,7 +94,7 @@ def timeline_table(rows: Sequence[Moment], *, with_text: bool = False, title: st
         table.add_column("text", max_width=TEXT_WIDTH)
     for row in rows:
         cells: list[RenderableType] = [
-            local_time(row).strftime("%Y-%m-%d %H:%M"),
+            local_time(row, origins).strftime("%Y-%m-%d %H:%M"),
             _measured(row.valence, row.self_valence),
             _measured(row.arousal, row.self_arousal),
             _path(row.invoked),
@@ -91,7 +105,9 @@ def timeline_table(rows: Sequence[Moment], *, with_text: bool = False, title: st
             Text(row.risk_level, style=RISK_STYLE.get(row.risk_level, "")),
         ]
         if with_text:
-            cells.append(Text(_safe(row.text) if row.text is not None else "(not kept)"))
+            origin = origins.get(row.reflection_id)
+            kept = origin.text if origin is not None else None
+            cells.append(Text(_safe(kept) if kept is not None else "(not kept)"))
         table.add_row(*cells)
     return table
 
@@ -117,25 +133,32 @@ def sparklines(rows: Sequence[Moment]) -> Table:
 
 
 def timeline_view(
-    user_id: str, rows: Sequence[Moment], *, with_text: bool = False, limit: int | None = None
+    user_id: str,
+    rows: Sequence[Moment],
+    *,
+    origins: Origins | None = None,
+    with_text: bool = False,
+    limit: int | None = None,
 ) -> Group:
     """The whole picture: a heading, the last `limit` reflections as a table, and sparklines over the same
     ones."""
     shown = rows[-limit:] if limit is not None else rows
     count = f"{len(shown)} of {len(rows)}" if len(shown) < len(rows) else str(len(rows))
     return Group(
-        timeline_table(shown, with_text=with_text, title=f"{user_id}: {count} reflections"),
+        timeline_table(shown, origins=origins, with_text=with_text, title=f"{user_id}: {count} reflections"),
         Text(NOTE, style="dim"),
         Text(),
         sparklines(shown),
     )
 
 
-def local_time(row: Moment) -> datetime:
-    """When the person wrote it by their own clock: their time zone, else the offset the event came with."""
-    if row.timezone is not None:
+def local_time(row: Moment, origins: Origins | None = None) -> datetime:
+    """When the person wrote it by their own clock: their time zone if known, else the offset the event came
+    with."""
+    origin = (origins or {}).get(row.reflection_id)
+    if origin is not None and origin.timezone is not None:
         try:
-            return row.created_at.astimezone(ZoneInfo(row.timezone))
+            return row.created_at.astimezone(ZoneInfo(origin.timezone))
         except (ZoneInfoNotFoundError, ValueError):
             pass  # accepted under another time zone database; the event's own offset is exact for this moment
     return row.created_at.astimezone(timezone(timedelta(minutes=row.utc_offset_min)))

@@ -1,0 +1,302 @@
+"""`feltsense`: what people type. Each command parses its call and hands over to the part that does the work.
+
+Other packages add commands through the entry-point group `feltsense.commands`. Exit codes: 0 done; 2 the call
+is wrong; 3 some input was rejected and the rest was done; 4 a service is missing; 1 a defect of Feltsense.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from worker.errors import FeltsenseError, UsageError
+
+if TYPE_CHECKING:
+    from worker.settings import Settings
+
+EXTENSIONS = "feltsense.commands"
+DEFECT, REJECTED, INTERRUPTED = 1, 3, 130
+DEBUG = "FELTSENSE_DEBUG"
+
+# Plain help: examples keep their lines, and rich is not loaded just to print it.
+# Typer's own tracebacks show local variables, which hold reflection text.
+PLAIN: dict[str, Any] = {
+    "rich_markup_mode": None,
+    "pretty_exceptions_enable": False,
+    "no_args_is_help": True,
+    "add_completion": False,
+}
+
+app = typer.Typer(
+    name="feltsense",
+    help="Perception variables for short personal reflections. Start with: feltsense up",
+    **PLAIN,
+)
+bundles = typer.Typer(help="Look at a bundle without running it.", **PLAIN)
+app.add_typer(bundles, name="bundle")
+
+
+class Lane(StrEnum):
+    live = "live"
+    bulk = "bulk"
+
+
+@app.command()
+def up() -> None:
+    """Run a whole instance in the foreground.
+
+    Broker, database, worker, beat and Flower; it says where each listens, and Ctrl-C stops all of it.
+
+    \b
+    Example: FELTSENSE_FLOWER_PORT=0 feltsense up
+    """
+    from rich.console import Console
+
+    from worker.embedded.supervisor import up as run
+
+    raise typer.Exit(run(_settings(), Console()))
+
+
+@app.command()
+def publish(
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help="Events as JSONL; - reads standard input.")],
+    wait: Annotated[bool, typer.Option("--wait", help="Return when each has come to rest.")] = False,
+    lane: Annotated[Lane, typer.Option(help="live is worked off first.")] = Lane.bulk,
+) -> None:
+    """Put events on the queue.
+
+    A bad line is named with its reason, and the others still go. A labelled file (feltsense import) is taken
+    without its labels.
+
+    \b
+    Example: feltsense publish reflections.jsonl --wait
+    """
+    from worker.client import upload
+    from worker.events.message import BULK, LIVE
+    from worker.report.progress import bars
+
+    settings = _settings()
+    with _opened(file) as (lines, total), bars() as shown:
+        done = upload.upload(
+            lines,
+            settings=settings,
+            lane=LIVE if lane is Lane.live else BULK,
+            say=shown.say,
+            sent=lambda count: shown.tell("published", count, total),
+        )
+        if wait:
+            upload.wait(done.keys, settings=settings, rested=lambda n, all_: shown.tell("at rest", n, all_))
+    typer.echo(f"{len(done.keys)} events published{_rejected(done.refused)}", err=True)
+    raise typer.Exit(REJECTED if done.refused else 0)
+
+
+@app.command()
+def show(
+    user: Annotated[str, typer.Argument(metavar="USER", help="The user_id of the events.")],
+    plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Also draw the timeline.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="So many of the last.")] = 30,
+    text: Annotated[bool, typer.Option("--text", help="Also show what the person wrote.")] = False,
+) -> None:
+    """Show a person's timeline.
+
+    A table, sparklines and, with --plot, a picture.
+
+    \b
+    Example: feltsense show u-17 --limit 60 --plot u-17.png
+    """
+    from rich.console import Console
+
+    from worker.client.addresses import database_url
+    from worker.report.timeline import timeline_view
+    from worker.store.engine import Store
+    from worker.store.journal import timeline_of
+    from worker.store.origins import origins_of
+
+    with Store.open(database_url(_settings()), pool_size=1) as store:
+        rows = timeline_of(store, user)
+        origins = origins_of(store, user, with_text=text)
+    if not rows:
+        raise UsageError(f"no reflections of {user!r} are in the database")
+    Console().print(timeline_view(user, rows, origins=origins, with_text=text, limit=limit))
+    if plot is not None:
+        from worker.report.plot import plot_timeline
+
+        plot_timeline(user, rows[-limit:], plot, origins=origins)
+        typer.echo(f"wrote {plot}", err=True)
+
+
+@app.command()
+def enrich(
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help="Events as JSONL; - reads standard input.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="One JSON perception a line, by created_at.")],
+    bundle: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Instead of the configured bundle.")
+    ] = None,
+) -> None:
+    """Perceive a file without any service.
+
+    The same pipeline and the same values as through the queue. Of several revisions the highest counts,
+    duplicates count once. A bad line is named, and the others are done.
+
+    \b
+    Example: feltsense enrich reflections.jsonl --out perceptions.jsonl
+    """
+    from worker.enrich import enrich as run
+    from worker.pipeline import Pipeline
+    from worker.report.progress import bars
+
+    settings = _settings()
+    with _opened(file) as (lines, _), bars() as shown:
+        done = run(
+            lines,
+            pipeline=lambda: Pipeline.open(bundle, settings),
+            out=out,
+            say=shown.say,
+            perceived=lambda count, total: shown.tell("perceived", count, total),
+        )
+    again = f", {done.stale} duplicates or older revisions left out" if done.stale else ""
+    typer.echo(f"{done.written} perceptions written to {out}{again}{_rejected(done.refused)}", err=True)
+    raise typer.Exit(REJECTED if done.refused else 0)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what works and what to do about the rest.
+
+    Looks at broker, database, devices and bundle.
+
+    \b
+    Example: feltsense doctor
+    """
+    from rich.console import Console
+
+    from worker.service.health import doctor as examine
+
+    raise typer.Exit(examine(_settings(), Console()))
+
+
+@bundles.command("verify")
+def bundle_verify(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A bundle folder.")],
+) -> None:
+    """Check that a bundle is whole and fits.
+
+    Its format, its feature schema and the digest of every file; nothing of it is run.
+
+    \b
+    Example: feltsense bundle verify worker/starter
+    """
+    from worker.bundle import manifest
+
+    facts = manifest.read(folder)
+    typer.echo(f"ok: {facts.name} {facts.model_version}, {len(facts.files)} files")
+
+
+@bundles.command("show")
+def bundle_show(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="The starter bundle when left out.")
+    ] = None,
+) -> None:
+    """Show what a bundle is.
+
+    Version, data and licences, evidence grades, metrics.
+
+    \b
+    Example: feltsense bundle show worker/starter
+    """
+    from rich.console import Console
+
+    from worker.bundle import manifest
+    from worker.bundle.reader import STARTER
+    from worker.report.bundle import bundle_view
+
+    Console().print(bundle_view(manifest.read(folder or STARTER)))
+
+
+@app.command()
+def version() -> None:
+    """Print the version.
+
+    \b
+    Example: feltsense version
+    """
+    from worker.events.reflection import SCHEMA
+
+    typer.echo(f"feltsense {metadata.version('feltsense')}, event schema {SCHEMA}")
+
+
+def main() -> None:
+    """The program: run the command, and turn what it raises into one clear line and an exit code."""
+    try:
+        for extension in metadata.entry_points(group=EXTENSIONS):
+            app.add_typer(extension.load())
+        app(prog_name="feltsense")
+    except FeltsenseError as error:
+        _fail(f"feltsense: {error}", error, error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read our output has enough; Python's own attempt to flush it at exit would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:  # noqa: BLE001  the last line of defence: its message could hold reflection text
+        _fail(f"feltsense: a defect ({type(error).__name__}); set {DEBUG}=1 to see where", error, DEFECT)
+
+
+def _fail(message: str, error: Exception, code: int) -> None:
+    if os.environ.get(DEBUG):
+        # Frames and source lines only: neither variables nor messages of foreign errors, which may hold text.
+        traceback.print_tb(error.__traceback__)
+    typer.echo(message, err=True)
+    sys.exit(code)
+
+
+def _settings() -> Settings:
+    from pydantic import ValidationError
+
+    from worker.settings import Settings
+
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        name = "_".join(map(str, first["loc"])).upper()
+        raise UsageError(f"setting FELTSENSE_{name}: {first['msg']}") from None
+
+
+@contextmanager
+def _opened(file: str) -> Iterator[tuple[Iterator[bytes], int | None]]:
+    """The lines of `file` (- is standard input), and how many there are where that can be known
+    beforehand."""
+    if file == "-":
+        yield iter(sys.stdin.buffer), None
+        return
+    try:
+        with Path(file).open("rb") as lines:
+            total = None
+            if lines.seekable():
+                total = sum(1 for _ in lines)
+                lines.seek(0)
+            yield iter(lines), total
+    except OSError as error:
+        if error.filename != file:  # not the opening: something the command did
+            raise
+        raise UsageError(f"cannot read {file}: {error.strerror}") from None
+
+
+def _rejected(count: int) -> str:
+    return f", {count} rejected" if count else ""
+
+
+if __name__ == "__main__":
+    main()
