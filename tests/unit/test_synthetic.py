@@ -21,8 +21,9 @@ from worker.events.variables import FLAGS, LEVELS
 
 SEED, COUNT = 7, 800
 LEAST = {
-    "sarcasm": 1200, "suicidal_ideation": 600, "self_harm": 400, "abuse": 800, "profanity": 1200, "sociopathic_cues": 400,
-    "financial_coercion": 600, "harm_to_others": 300, "negation": 600, "counter": 600, "everyday": 3000,
+    "sarcasm": 1200, "suicidal_ideation": 600, "self_harm": 400, "abuse": 800, "profanity": 1200,
+    "sociopathic_cues": 400, "financial_coercion": 600,
+    "harm_to_others": 300, "negation": 600, "counter": 600, "everyday": 3000,
 }  # fmt: skip
 RANGES = {
     "sarcasm": (0.2, 0.4, 0.4, 0.6, "none"),
@@ -55,7 +56,8 @@ def test_every_category_language_and_emotion_comes_often_enough(events: Events) 
     assert all(categories[name] >= least for name, least in LEAST.items()), categories
     assert len({event["user_id"] for event in events}) == COUNT
     languages = Counter(event["cluster"].split("/")[1] for event in events)
-    assert languages["en"] >= 3700 and languages["hi"] >= 1500
+    assert languages["en"] >= 3700
+    assert languages["hi"] >= 1500
     assert {tuple(event["labels"]["invoked"]) for event in events} == set(taxonomy().paths(3))
     nuances = Counter(tuple(event["labels"]["invoked"][:2]) for event in events)
     assert min(nuances.values()) >= 30
@@ -91,10 +93,12 @@ def test_labels_are_whole_and_on_the_taxonomy(events: Events) -> None:
     tree = taxonomy()
     for event in events:
         labels = event["labels"]
-        assert tree.is_path(tuple(labels["invoked"])) and len(labels["invoked"]) == 3
+        assert tree.is_path(tuple(labels["invoked"]))
+        assert len(labels["invoked"]) == 3
         assert labels["expressed"] == [] or tree.is_path(tuple(labels["expressed"]))
         assert all(0.0 <= labels[name] <= 1.0 for name in ("valence", "arousal", "willingness", "congruence"))
-        assert tuple(labels["risk"]) == FLAGS and labels["risk_level"] in LEVELS
+        assert tuple(labels["risk"]) == FLAGS
+        assert labels["risk_level"] in LEVELS
         assert event["source"] == "synthetic"
 
 
@@ -129,14 +133,16 @@ def test_an_earlier_mood_says_something_about_the_next(events: Events) -> None:
     assert np.corrcoef(np.array(pairs).T)[0, 1] > 0.25
     for life in persons.values():
         times = [datetime.fromisoformat(event["created_at"]) for event in life]
-        assert times == sorted(times) and len(set(times)) == len(times)
+        assert times == sorted(times)
+        assert len(set(times)) == len(times)
 
 
 def test_self_reports_are_near_the_truth_but_not_the_truth(events: Events) -> None:
     reported = [event for event in events if event["self_report"] is not None]
     error = np.array([event["self_report"]["valence"] for event in reported]) - values(reported, "valence")
     assert len(reported) > 0.2 * len(events)
-    assert 0.04 < error.std() < 0.1 and abs(error.mean()) < 0.02
+    assert 0.04 < error.std() < 0.1
+    assert abs(error.mean()) < 0.02
 
 
 def test_people_keep_to_their_pool_so_person_and_cluster_split_into_independent_groups(

@@ -20,7 +20,8 @@ def test_the_tree_has_6_cores_36_nuances_and_216_micros_each_with_an_anchor_phra
     assert [len(tree.paths(level)) for level in (1, 2, 3)] == [6, 36, 216]
     assert tree.paths(1) == tuple((core,) for core in CORES)
     anchors = tree.anchors()
-    assert len(anchors) == 258 and len({phrase for _, phrase in anchors}) == 258
+    assert len(anchors) == 258
+    assert len({phrase for _, phrase in anchors}) == 258
     assert all(tree.is_path(path) for path, _ in anchors)
 
 
@@ -42,7 +43,9 @@ def test_a_wrong_path_is_no_path(path: tuple[str, ...]) -> None:
 def test_centroids_lie_in_the_unit_cube_and_separate_pleasant_from_unpleasant_cores() -> None:
     tree = taxonomy()
     values = np.array(list(tree.centroids.values()))
-    assert values.shape == (36, 3) and (values >= 0.0).all() and (values <= 1.0).all()
+    assert values.shape == (36, 3)
+    assert (values >= 0.0).all()
+    assert (values <= 1.0).all()
     assert all(tree.circumplex(core)[0] > 0.7 for core in ("Happy", "Strong", "Peaceful"))
     assert all(tree.circumplex(core)[0] < 0.3 for core in ("Sad", "Angry", "Fearful"))
     assert tree.circumplex("Sad", "Lonely", "Homesick") == tree.circumplex("Sad", "Lonely")
@@ -52,7 +55,8 @@ def test_centroids_lie_in_the_unit_cube_and_separate_pleasant_from_unpleasant_co
 
 def test_similarity_is_one_with_itself_zero_for_opposites_and_a_kernel() -> None:
     similarity = taxonomy().similarity
-    assert np.allclose(np.diag(similarity), 1.0) and np.allclose(similarity, similarity.T)
+    assert np.allclose(np.diag(similarity), 1.0)
+    assert np.allclose(similarity, similarity.T)
     assert all(similarity[CORES.index(a), CORES.index(b)] == 0.0 for a, b in OPPOSITES)
     assert np.linalg.eigvalsh(similarity).min() > 0.0, "needed for overlap to stay at or below 1"
 
@@ -82,5 +86,5 @@ def test_a_data_file_with_another_shape_is_refused(tmp_path: Path) -> None:
 def test_every_mapping_is_whole_and_lands_on_the_taxonomy(name: str, count: int) -> None:
     mapping = mappings.load(name)
     assert len(mapping) == count
-    assert all(path is None or len(path) <= 2 and taxonomy().is_path(path) for path in mapping.values())
+    assert all(path is None or (len(path) <= 2 and taxonomy().is_path(path)) for path in mapping.values())
     assert mapping.get("neutral") is None

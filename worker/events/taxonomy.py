@@ -1,7 +1,8 @@
-"""The tree of emotion words every path of the product is taken from: core > nuance > micro, read from `taxonomy.json`.
+"""The tree of emotion words every path of the product is taken from: core > nuance > micro, read from
+`taxonomy.json`.
 
-Importers map foreign labels onto it, features compare texts with its anchors, models predict its levels and congruence is
-measured on its cores.
+Importers map foreign labels onto it, features compare texts with its anchors, models predict its levels
+and congruence is measured on its cores.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ Nodes = tuple[str, ...]
 class Taxonomy:
     """The tree with its numbers; a node is its full path, since a micro's name may repeat across branches.
 
-    `centroids[(core, nuance)]` is (valence, arousal, dominance), each 0-1 with .5 neutral; `phrases` has one English
-    first-person phrase per node, keyed by path.
+    `centroids[(core, nuance)]` is (valence, arousal, dominance), each 0-1 with .5 neutral; `phrases`
+    has one English first-person phrase per node, keyed by path.
     """
 
     version: str
@@ -43,7 +44,9 @@ class Taxonomy:
         return path in self.phrases
 
     def paths(self, level: int) -> tuple[Nodes, ...]:
-        """All paths with `level` names (1 core, 2 nuance, 3 micro), in the order of the data file: 6, 36, 216."""
+        """All paths with `level` names (1 core, 2 nuance, 3 micro), in the order of the data file: 6,
+        36, 216.
+        """
         return tuple(path for path in self.phrases if len(path) == level)
 
     def anchors(self) -> list[tuple[Nodes, str]]:
@@ -51,7 +54,8 @@ class Taxonomy:
         return [(path, self.phrases[path]) for level in (1, 2, 3) for path in self.paths(level)]
 
     def circumplex(self, *path: str) -> tuple[float, float]:
-        """Valence and arousal (0-1) of a node: the nuance's centroid, for a core the mean of its six; a micro has its nuance's.
+        """Valence and arousal (0-1) of a node: the nuance's centroid, for a core the mean of its six; a
+        micro has its nuance's.
 
         Raises KeyError for a path that names no node.
         """
@@ -65,8 +69,9 @@ class Taxonomy:
     def similarity(self) -> NDArray[np.float64]:
         """float64 [6, 6] in 0-1, order of `CORES`: s_ij = max(0, 1 - d_ij / r).
 
-        d_ij is the Euclidean distance of the two cores' mean (valence, arousal, dominance), r the smallest distance among
-        `OPPOSITES`, so the diagonal is 1 and opposites are 0. Dominance is what keeps Strong from Happy and Angry from Fearful.
+        d_ij is the Euclidean distance of the two cores' mean (valence, arousal, dominance), r the
+        smallest distance among `OPPOSITES`, so the diagonal is 1 and opposites are 0. Dominance is what
+        keeps Strong from Happy and Angry from Fearful.
         """
         centroids = np.array([[self.centroids[core, n] for n in self.nuances[core]] for core in CORES])
         means = centroids.mean(axis=1)
@@ -75,10 +80,12 @@ class Taxonomy:
         return np.asarray(np.maximum(0.0, 1.0 - distance / radius))
 
     def overlap(self, p: NDArray[np.float64], q: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Agreement 0-1 of two core distributions, [..., 6] each: p'Sq / sqrt(p'Sp q'Sq) with S the similarity.
+        """Agreement 0-1 of two core distributions, [..., 6] each: p'Sq / sqrt(p'Sp q'Sq) with S the
+        similarity.
 
-        Equal distributions give 1 however wide, confident opposites 0; a row of zeros (no emotion) agrees with anything: 1.
-        Each row is summed by itself, so the result does not depend on the batch.
+        Equal distributions give 1 however wide, confident opposites 0; a row of zeros (no emotion)
+        agrees with anything: 1. Each row is summed by itself, so the result does not depend on the
+        batch.
         """
 
         def inner(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -90,7 +97,9 @@ class Taxonomy:
 
 
 def read(source: Path = SOURCE) -> Taxonomy:
-    """The taxonomy of a data file. Raises KeyError or ValueError when the file is not the tree of 6 x 6 x 6 it should be."""
+    """The taxonomy of a data file. Raises KeyError or ValueError when the file is not the tree of 6 x 6
+    x 6 it should be.
+    """
     document = json.loads(source.read_text(encoding="utf-8"))
     nuances: dict[str, Nodes] = {}
     micros: dict[tuple[str, str], Nodes] = {}

@@ -1,8 +1,8 @@
-"""Where the project's own labelled events come from: synthetic people with moods, habits and stories, deterministic by seed.
+"""Where the project's own labelled events come from: synthetic people, deterministic by seed.
 
-They stand in for what no public corpus that may ship has: what was felt inside, congruence, graded willingness, the risk
-categories, Hinglish journals. Reports call figures on them `synthetic`. Read `people` first; `person`, `mood`, `expression`,
-`hand` are its steps, the words lie in `grammar/`.
+They stand in for what no public corpus that may ship has: what was felt inside, congruence, graded
+willingness, the risk categories, Hinglish journals. Reports call figures on them `synthetic`. Read
+`people` first; `person`, `mood`, `expression`, `hand` are its steps, the words lie in `grammar/`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from trainer.data.synthetic import population
 def people(seed: int, count: int) -> Iterator[dict[str, Any]]:
     """Labelled events of `count` people, person by person in order of time; equal seeds give equal events.
 
-    Each is the wire event plus `labels`, `source` ("synthetic") and `cluster` (`category/language/...`, one per template).
+    Each is the wire event plus `labels`, `source` ("synthetic") and `cluster` (`category/language/...`,
+    one per template).
     """
     return population.people(seed, count)
 

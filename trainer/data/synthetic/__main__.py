@@ -1,8 +1,11 @@
-"""`python -m trainer.data.synthetic --out FILE --people 800 --seed 7`: the synthetic edge cases as labelled JSON lines."""
+"""`python -m trainer.data.synthetic --out FILE --people 800 --seed 7`: the synthetic edge cases as
+labelled JSON lines.
+"""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from trainer.data.synthetic import write
@@ -14,7 +17,8 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=800)
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args()
-    print(f"{options.out}: {write(options.out, options.people, options.seed)} events")
+    count = write(options.out, options.people, options.seed)
+    sys.stdout.write(f"{options.out}: {count} events\n")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""What a feeling becomes on the page: the habit of expression chooses the words and thereby causes what can be read from them.
+"""What a feeling becomes on the page: the habit of expression chooses the words and thereby causes what
+can be read from them.
 
-Masking shows a pleasant face over an unpleasant feeling, hedging blurs it, venting pours it out. The labels `expressed`,
-`willingness` and `congruence` follow from that choice, not the other way round.
+Masking shows a pleasant face over an unpleasant feeling, hedging blurs it, venting pours it out. The
+labels `expressed`, `willingness` and `congruence` follow from that choice, not the other way round.
 """
 
 from __future__ import annotations
@@ -16,18 +17,23 @@ from worker.events.taxonomy import taxonomy
 from worker.events.variables import CORES
 
 LONG_WORDS = (124, 190)
-"""A long entry goes on until it has more words than a limit drawn from this range; the product's LONG begins above 120."""
+"""A long entry goes on until it has more words than a limit drawn from this range; the product's LONG
+begins above 120.
+"""
 WILLINGNESS = {"plain": 0.68, "masking": 0.14, "venting": 0.9, "hedging": 0.36, "vague": 0.2}
 FRANKNESS = {
-    "sarcasm": 0.42, "suicidal_ideation": 0.64, "self_harm": 0.56, "abuse": 0.62, "profanity": 0.72, "sociopathic_cues": 0.46,
-    "financial_coercion": 0.6, "harm_to_others": 0.66, "negation": 0.5, "counter": 0.62,
+    "sarcasm": 0.42, "suicidal_ideation": 0.64, "self_harm": 0.56, "abuse": 0.62, "profanity": 0.72,
+    "sociopathic_cues": 0.46, "financial_coercion": 0.6, "harm_to_others": 0.66, "negation": 0.5,
+    "counter": 0.62,
 }  # fmt: skip
 """Willingness an edge case comes with, before the person's habit."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Page:
-    """Sentences in order, and what they make of the feeling; `expressed` is empty when nothing can be read."""
+    """Sentences in order, and what they make of the feeling; `expressed` is empty when nothing can be
+    read.
+    """
 
     sentences: tuple[str, ...]
     invoked: tuple[str, ...]
@@ -38,7 +44,9 @@ class Page:
 
 
 def distribution(path: tuple[str, ...]) -> NDArray[np.float64]:
-    """Core distribution a person or reader would give for `path`: .8 on its core, the rest by similarity. float64 [6]."""
+    """Core distribution a person or reader would give for `path`: .8 on its core, the rest by
+    similarity. float64 [6].
+    """
     row = taxonomy().similarity[CORES.index(path[0])].copy()
     row[CORES.index(path[0])] = 0.0
     spread = 0.2 * row / row.sum()
@@ -47,7 +55,9 @@ def distribution(path: tuple[str, ...]) -> NDArray[np.float64]:
 
 
 def agreement(invoked: tuple[str, ...], expressed: tuple[str, ...]) -> float:
-    """Congruence 0-1 of two paths: the overlap of their distributions, less when the nuance differs; .55 when unreadable."""
+    """Congruence 0-1 of two paths: the overlap of their distributions, less when the nuance differs;
+    .55 when unreadable.
+    """
     if not expressed:
         return 0.55
     overlap = float(taxonomy().overlap(distribution(invoked), distribution(expressed)))
@@ -55,7 +65,9 @@ def agreement(invoked: tuple[str, ...], expressed: tuple[str, ...]) -> float:
 
 
 class Writer:
-    """Writes one entry in one language from one pool, avoiding to say a thing twice; `length` is short, medium or long."""
+    """Writes one entry in one language from one pool, avoiding to say a thing twice; `length` is short,
+    medium or long.
+    """
 
     def __init__(
         self, grammar: Grammar, pool: int, rng: np.random.Generator, other: Grammar | None = None
@@ -67,12 +79,11 @@ class Writer:
         self.used: set[str] = set()
 
     def one(self, section: str, intensity: str = "mid") -> str:
-        """A filled sentence of a section; in a mixed entry neutral sentences may come from the other language."""
-        source = (
-            self.other
-            if self.other and section in ("detail", "closer") and self.rng.random() < 0.6
-            else self.grammar
-        )
+        """A filled sentence of a section; in a mixed entry neutral sentences may come from the other
+        language.
+        """
+        neutral = section in ("detail", "closer")
+        source = self.other if self.other and neutral and self.rng.random() < 0.6 else self.grammar
         lines = source.section(section, self.pool)
         line = pick(self.rng, [line for line in lines if line.cluster not in self.used] or lines)
         self.used.add(line.cluster)
@@ -95,13 +106,15 @@ class Writer:
     def everyday(self, line: Line, habit: str, intensity: str, length: str) -> Page:
         """An entry about the feeling of `line`, told by `habit` (masking only hides unpleasant feelings)."""
         feeling = self.grammar.fill(line.text, self.rng, intensity)
-        same = [other for other in self.grammar.feeling(*line.path[:2], self.pool) if other is not line]
+        core, nuance = line.path[:2]
+        same = [other for other in self.grammar.feeling(core, nuance, self.pool) if other is not line]
         second = [self.grammar.fill(pick(self.rng, same).text, self.rng, intensity)] if same else []
         if habit == "masking" and taxonomy().circumplex(*line.path)[0] < 0.5:
             return self.masked(line, length)
         if habit == "hedging":
             return self.hedged(line, feeling, length)
-        if habit == "venting":
+        venting = habit == "venting"
+        if venting:
             body = [self.one("vent_head"), feeling, *self.maybe("vent_tail", 0.8)]
             if length != "short":
                 body[1:1] = [self.situation(line.path)]
@@ -113,11 +126,9 @@ class Writer:
             body += [*(second if self.rng.random() < 0.3 else []), *self.maybe("closer", 0.4)]
         if length == "long":
             body = self.stretched(body, [self.situation(line.path), *second])
-        openness = (
-            WILLINGNESS[habit if habit == "venting" else "plain"]
-            + {"short": -0.06, "medium": 0.0, "long": 0.08}[length]
-        )
-        return self.page(body, line, line.path, openness, 1.0 if habit == "venting" else 0.96)
+        openness = WILLINGNESS["venting" if venting else "plain"]
+        openness += {"short": -0.06, "medium": 0.0, "long": 0.08}[length]
+        return self.page(body, line, line.path, openness, 1.0 if venting else 0.96)
 
     def masked(self, line: Line, length: str) -> Page:
         mask = pick(self.rng, self.grammar.section("mask", self.pool))

@@ -1,7 +1,9 @@
-"""The phrases synthetic people write with: read from `grammar/*.txt`, dealt out to pools, filled with a draw of their slots.
+"""The phrases synthetic people write with: read from `grammar/*.txt`, dealt out to pools, filled with a
+draw of their slots.
 
-Every line belongs to one of `POOLS` pools and every person to one, and people only use lines of their pool. So folds grouped by
-person and by template cluster at once have `POOLS` independent groups to work with, and none shares a telling phrase with another.
+Every line belongs to one of `POOLS` pools and every person to one, and people only use lines of their
+pool. So folds grouped by person and by template cluster at once have `POOLS` independent groups to work
+with, and none shares a telling phrase with another.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ def pick(rng: np.random.Generator, items: Sequence[Item]) -> Item:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
-    """A template; `path` is the emotion it stands for (empty: none), `cluster` its stable name, e.g. `sarcasm/en/3`."""
+    """A template; `path` is the emotion it stands for (empty: none), `cluster` its stable name, e.g.
+    `sarcasm/en/3`.
+    """
 
     text: str
     path: tuple[str, ...] = ()

@@ -1,4 +1,6 @@
-"""How a synthetic person types: sentences become a text with their capitals, typos, emoji, abbreviations and spelling."""
+"""How a synthetic person types: sentences become a text with their capitals, typos, emoji,
+abbreviations and spelling.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +12,47 @@ from trainer.data.synthetic.grammar import Grammar, pick
 from trainer.data.synthetic.person import Person
 
 SHORTHAND = {
-    "en": {"you": "u", "because": "cuz", "please": "pls", "people": "ppl", "really": "rly", "though": "tho", "with": "w",
-           "going to": "gonna", "tomorrow": "tmrw", "I do not": "I don't", "cannot": "can't", "do not": "don't",
-           "did not": "didn't", "could not": "couldn't", "I am": "I'm", "it is": "it's", "everyone": "every1"},
-    "hi": {"nahi": "nhi", "hai": "h", "bahut": "bht", "main": "mai", "mein": "me", "kya": "kia", "raha": "rha",
-           "rahi": "rhi", "hoon": "hu", "accha": "acha", "acche": "ache", "theek": "thik", "kuch": "kuchh", "aur": "or",
-           "phir": "fir", "sab": "sb", "yaar": "yr", "zyada": "jyada", "khatam": "khtm", "dost": "dosst"},
-}  # fmt: skip
+    "en": {
+        "you": "u",
+        "because": "cuz",
+        "please": "pls",
+        "people": "ppl",
+        "really": "rly",
+        "though": "tho",
+        "with": "w",
+        "going to": "gonna",
+        "tomorrow": "tmrw",
+        "I do not": "I don't",
+        "cannot": "can't",
+        "do not": "don't",
+        "did not": "didn't",
+        "could not": "couldn't",
+        "I am": "I'm",
+        "it is": "it's",
+        "everyone": "every1",
+    },
+    "hi": {
+        "nahi": "nhi",
+        "hai": "h",
+        "bahut": "bht",
+        "main": "mai",
+        "mein": "me",
+        "kya": "kia",
+        "raha": "rha",
+        "rahi": "rhi",
+        "hoon": "hu",
+        "accha": "acha",
+        "acche": "ache",
+        "theek": "thik",
+        "kuch": "kuchh",
+        "aur": "or",
+        "phir": "fir",
+        "sab": "sb",
+        "yaar": "yr",
+        "zyada": "jyada",
+        "khatam": "khtm",
+    },
+}
 """Everyday contractions and the spellings romanised Hindi really comes in."""
 
 
@@ -36,10 +72,9 @@ def mistyped(word: str, rng: np.random.Generator) -> str:
 
 
 def elongated(text: str, rng: np.random.Generator) -> str:
-    """The first drawn-out adverb of `text` drawn out further: so -> sooo, bahut -> bahuuut."""
+    """The first intensifier of `text` drawn out: so -> sooo, really -> reeeally, bahut -> bahuuut."""
     extra = int(rng.integers(2, 5))
-    return re.sub(r"\b(s)(o)\b|\b(bah)(u)(t)\b|\b(r)(e)ally\b", lambda m: m[0].replace("o", "o" * extra, 1).replace("u", "u" * extra, 1)
-                  .replace("rea", "r" + "e" * extra + "a", 1), text, count=1)  # fmt: skip
+    return re.sub(r"\b(s|r|bah)(o|e|u)(|ally|t)\b", lambda m: m[1] + m[2] * extra + m[3], text, count=1)
 
 
 def typed(
@@ -51,7 +86,9 @@ def typed(
     pleasant: bool,
     intensity: str,
 ) -> str:
-    """The text of an entry. `pleasant` chooses the emoji a reader should see, `intensity` (low, mid, high) how loud it gets."""
+    """The text of an entry. `pleasant` chooses the emoji a reader should see, `intensity` (low, mid,
+    high) how loud it gets.
+    """
     loud = intensity == "high"
     parts = []
     for sentence in sentences:

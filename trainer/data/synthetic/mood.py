@@ -1,14 +1,16 @@
-"""How a synthetic person feels when they sit down to write: a mood that is pulled back to rest, pushed by what happens.
+"""How a synthetic person feels when they sit down to write: a mood that is pulled back to rest, pushed
+by what happens.
 
-The felt mood of one entry is where the next starts from, so earlier entries tell something about later ones, and what a forecast
-can learn is known: after `gap` days a deviation from rest has shrunk to `inertia ** gap` of itself.
+The felt mood of one entry is where the next starts from, so earlier entries tell something about later
+ones, and what a forecast can learn is known: after `gap` days a deviation from rest has shrunk to
+`inertia ** gap` of itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -16,7 +18,8 @@ import numpy as np
 from trainer.data.synthetic.person import Person
 from worker.events.taxonomy import taxonomy
 
-FIRST_DAY = datetime(2026, 7, 1)
+FIRST_DAY = datetime(2026, 7, 1, tzinfo=UTC)
+"""A date; its zone is replaced by the person's own."""
 WANDER = (0.13, 0.09)
 """Standard deviation of valence and arousal around rest."""
 
@@ -66,7 +69,9 @@ def pulled(category: str, mood: tuple[float, float], rng: np.random.Generator) -
 def settled(
     path: tuple[str, ...], mood: tuple[float, float], push: float, rng: np.random.Generator
 ) -> tuple[float, float]:
-    """The mood of an entry named by `path`: its centroid scaled from neutral by `push`, a quarter of the mood on arrival."""
+    """The mood of an entry named by `path`: its centroid scaled from neutral by `push`, a quarter of
+    the mood on arrival.
+    """
     values = [
         0.75 * (0.5 + push * (c - 0.5)) + 0.25 * m
         for c, m in zip(taxonomy().circumplex(*path), mood, strict=True)

@@ -1,4 +1,6 @@
-"""Who writes: a synthetic person's temperament, habit of expression, hand and story, all drawn once from the seed."""
+"""Who writes: a synthetic person's temperament, habit of expression, hand and story, all drawn once
+from the seed.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ ZONES = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Story:
-    """`people` of a block of 40 live this story; `entries` counts their edge cases, `rest` is their usual (valence, arousal)."""
+    """`people` of a block of 40 live this story; `entries` counts their edge cases, `rest` is their
+    usual (valence, arousal).
+    """
 
     people: int
     rest: tuple[float, float]
@@ -47,7 +51,9 @@ ALWAYS = {"negation": 1, "counter": 1}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Person:
-    """`rest` is the mood (valence, arousal) they return to, keeping `inertia` of a deviation per day; shares are 0-1."""
+    """`rest` is the mood (valence, arousal) they return to, keeping `inertia` of a deviation per day;
+    shares are 0-1.
+    """
 
     user_id: str
     pool: int

@@ -1,4 +1,6 @@
-"""A population sits down to write: person by person, mood by mood, page by page, each entry with the labels that caused it."""
+"""A population sits down to write: person by person, mood by mood, page by page, each entry with the
+labels that caused it.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ RETRIES = 12
 def people(seed: int, count: int) -> Iterator[dict[str, Any]]:
     """Labelled events of `count` people, person by person in order of time; equal seeds give equal events.
 
-    Each is the wire event plus `labels`, `source` ("synthetic") and `cluster`, `category/language/...`, one per template.
+    Each is the wire event plus `labels`, `source` ("synthetic") and `cluster`, `category/language/...`,
+    one per template.
     """
     seen: set[str] = set()
     for index in range(count):
@@ -91,18 +94,22 @@ def feeling(person: Person, mood: tuple[float, float], writer: Writer, rng: np.r
 
 
 def loudness(path: tuple[str, ...], mood: tuple[float, float], rng: np.random.Generator) -> str:
-    """low, mid or high: how much further from neutral the mood is than the nuance's centroid, with some chance."""
+    """low, mid or high: how much further from neutral the mood is than the nuance's centroid, with some
+    chance.
+    """
     valence, _ = taxonomy().circumplex(*path)
     further = abs(mood[0] - 0.5) - abs(valence - 0.5) + float(rng.normal(0.1, 0.12))
     return "high" if further > 0.06 else "mid" if further > -0.08 else "low"
 
 
 def event(
-    person: Person, moment: Moment, id: str, text: str, lang: str, page: Page, felt: tuple[float, float], rng: np.random.Generator
+    person: Person, moment: Moment,
+    id_: str, text: str, lang: str, page: Page,
+    felt: tuple[float, float], rng: np.random.Generator,
 ) -> dict[str, Any]:  # fmt: skip
     """The wire event with its labels."""
     level = CATEGORIES[moment.category].risk_level if moment.category in CATEGORIES else "none"
-    report = None
+    report: dict[str, Any] | None = None
     if rng.random() < person.reports:
         valence, arousal = (round(float(np.clip(x + rng.normal(0.0, 0.07), 0.0, 1.0)), 2) for x in felt)
         report = {"valence": valence, "arousal": arousal}
@@ -111,7 +118,7 @@ def event(
     code = {"en": "en", "hi": "hi-Latn"}[lang]
     return {
         "schema": 1,
-        "id": id,
+        "id": id_,
         "user_id": person.user_id,
         "text": text,
         "created_at": moment.at.isoformat(),
