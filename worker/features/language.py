@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from worker.features.lexicon import lexicon, rows
+from worker.features.lexicon import lexicon, rows, spellings
 
 _ENGLISH, _HINDI, _HOMOGRAPH, _ENGLISH_HOMOGRAPH = 1, 2, 3, 4
 
@@ -54,8 +54,8 @@ def _vocabulary() -> _Vocabulary:
     known, hinglish = lexicon().english, lexicon().hinglish
     kinds = {word: _ENGLISH for word, entry in known.items() if entry.affect and len(word) > 1}
     felt_in_hindi = {word for row in rows("affect_hi.tsv") for word in row[3].split() if "_" not in word}
-    kinds |= {word: _HINDI for word in felt_in_hindi & hinglish.keys()}
-    kinds |= {word: _HINDI for word in words["hindi"]}
+    kinds = {form: _HINDI for word in words["hindi"] for form in spellings(word)} | kinds
+    kinds |= {word: _HINDI for word in words["hindi"] | (felt_in_hindi & hinglish.keys())}
     kinds |= {word: _ENGLISH for word in words["english"]}
     kinds |= {word: _ENGLISH_HOMOGRAPH if word in words["english"] else _HOMOGRAPH for word in words["homograph"]}
     foreign = {name: frozenset(entries) for name, entries in words.items() if name not in ("english", "hindi", "homograph")}
@@ -86,7 +86,9 @@ def detect(words: Sequence[str], scripts: Scripts, hint: str | None = None) -> L
         code: Literal["en", "hi-Latn"] = "hi-Latn" if hint in ("hi", "hi-Latn") and total else "en"
         return Language(code=code, hinglish=float(code == "hi-Latn"), supported=True)
     share = hindi / (hindi + english)
-    return Language(code="hi-Latn" if share >= 0.6 else "mixed" if share >= 0.15 else "en", hinglish=share, supported=True)
+    alone = hindi == 1 and english > 0 and hint not in ("hi", "hi-Latn")  # one word is as likely a name or a slip
+    judged: Literal["en", "mixed", "hi-Latn"] = "en" if alone or share < 0.15 else "mixed" if share < 0.6 else "hi-Latn"
+    return Language(code=judged, hinglish=share, supported=True)
 
 
 def _settle(kinds: list[int], hint: str | None) -> None:

@@ -28,6 +28,8 @@ _FLIP, _CALM = -0.5, 0.5
 """Negated valence turns over at half strength ("not bad" is not "great"); negated arousal halves."""
 _BOOST = {ROLES.index("intensifier"): 1.3, ROLES.index("diminisher"): 0.6}
 _NEGATION, _NEGATION_HI, _CONTRAST = (ROLES.index(role) for role in ("negation", "negation_hi", "contrast"))
+_NOWHERE = -1_000
+"""A position no scope reaches from."""
 _BREAKS = frozenset(",;:.!?\n")
 _OPPOSITE = {EMOTIONS.index("joy"): EMOTIONS.index("sadness"), EMOTIONS.index("sadness"): EMOTIONS.index("joy"),
              EMOTIONS.index("trust"): EMOTIONS.index("fear"), EMOTIONS.index("fear"): EMOTIONS.index("trust")}  # fmt: skip
@@ -139,13 +141,13 @@ def _scan(tokens: Sequence[str], table: Mapping[str, Entry]) -> tuple[list[tuple
     felt: list[tuple[Entry, float, bool]] = []
     cues = [0.0] * len(CUES)
     whole_until = 0
-    negated_until = stressed_until = last_felt = -len(tokens)
+    negated_until = stressed_until = last_felt = _NOWHERE
     boost = 1.0
     for position, token in enumerate(tokens):
         entry = table.get(token)
         if entry is None:
             if token[0] in _BREAKS:
-                negated_until = stressed_until = last_felt = -len(tokens)
+                negated_until = stressed_until = last_felt = _NOWHERE
             continue
         if position < whole_until:
             for cue, weight in entry.cues:
@@ -163,7 +165,7 @@ def _scan(tokens: Sequence[str], table: Mapping[str, Entry]) -> tuple[list[tuple
         if entry.role in _BOOST:
             boost, stressed_until = _BOOST[entry.role], position + _STRESS
         elif entry.role == _CONTRAST:
-            negated_until = stressed_until = last_felt = -len(tokens)
+            negated_until = stressed_until = last_felt = _NOWHERE
         elif entry.role == _NEGATION_HI and position - last_felt <= _BACKWARD:
             felt[-1] = (*felt[-1][:2], not felt[-1][2])
         elif entry.role:
@@ -171,5 +173,5 @@ def _scan(tokens: Sequence[str], table: Mapping[str, Entry]) -> tuple[list[tuple
         if entry.affect:
             strength = boost if position <= stressed_until else 1.0
             felt.append((entry, strength, position <= negated_until))
-            last_felt, stressed_until = max(position, whole_until - 1), -len(tokens)
+            last_felt, stressed_until = max(position, whole_until - 1), _NOWHERE
     return felt, cues

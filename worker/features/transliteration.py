@@ -7,6 +7,7 @@ short elsewhere (accha, nahin), the inherent vowel dropped at a word's end and, 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _CONSONANTS = dict(
     zip(
@@ -34,6 +35,7 @@ def transliterate(text: str) -> str:
     return _WORD.sub(lambda match: _word(match.group()), text).replace("।", ".").replace("॥", ".")
 
 
+@lru_cache(maxsize=8192)
 def _word(word: str) -> str:
     parts = _parts(word)
     _drop_schwas(parts)
