@@ -16,6 +16,7 @@ import pytest
 import redis
 
 from tests.support import bundles
+from tests.support.database import Server
 from worker.embedded.valkey import Valkey
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -136,3 +137,20 @@ def instance(valkey: str, database_url: str, bundle: Path, tmp_path: Path) -> It
     yield made
     for worker in made.workers:
         worker.stop(signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def shared(
+    postgres: Server, template: str, bundle: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Instance]:
+    """One broker, database and running worker for all tests of a module; each test uses ids of its own."""
+    folder = tmp_path_factory.mktemp("shared")
+    server = Valkey(folder / "valkey", log=folder / "valkey.log")
+    name = postgres.create(template)
+    made = Instance(server.start(), postgres.url(name), bundle, folder)
+    made.start("--task-events")
+    yield made
+    for worker in made.workers:
+        worker.stop(signal.SIGKILL)
+    server.stop()
+    postgres.drop(name)
