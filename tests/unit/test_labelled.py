@@ -1,0 +1,89 @@
+"""Labelled files load whole or are refused with every bad row named."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from trainer.data.labelled import load
+from trainer.errors import LabelledRefused, TrainerError
+
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+GOOD: dict[str, Any] = {
+    "id": "a-1",
+    "user_id": "a",
+    "text": "Quiet day.",
+    "created_at": "2026-01-01T08:00:00Z",
+    "labels": {
+        "valence": 0.5,
+        "expressed": [["Sad"], ["Angry", "Critical"]],
+        "risk": {"sarcasm": 1},
+        "cluster": "c",
+    },
+    "source": "synthetic",
+}
+
+
+def file(tmp_path: Path, *rows: Any) -> Path:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"\n".join(r if isinstance(r, bytes) else orjson.dumps(r) for r in rows) + b"\n")
+    return path
+
+
+def test_a_row_is_its_reflection_with_labels_source_and_cluster(tmp_path: Path) -> None:
+    (row,) = load([file(tmp_path, GOOD, b"")], now=NOW)
+    assert row.reflection.id == "a-1"
+    assert row.reflection.created_at == datetime(2026, 1, 1, 8, tzinfo=UTC)
+    assert row.labels["valence"] == 0.5
+    assert (row.source, row.cluster) == ("synthetic", "c")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"labels": None}, "labels: an object is required"),
+        ({"source": ""}, "source: a name is required"),
+        ({"labels": {"valence": 1.5}}, "labels.valence is no number 0-1"),
+        ({"labels": {"valence": True}}, "labels.valence is no number 0-1"),
+        ({"labels": {"expressed": ["Sad"]}}, "labels.expressed is no list of taxonomy paths"),
+        ({"labels": {"invoked": [["Gloomy"]]}}, "labels.invoked is no list of taxonomy paths"),
+        ({"labels": {"risk": {"boredom": 1}}}, "labels.risk is no object of known flags with numbers 0-1"),
+        ({"labels": {"cluster": 3}}, "labels.cluster is no string"),
+        ({"text": " "}, "blank_text"),
+        ({"created_at": "2026-01-01T08:00:00"}, "naive_time"),
+        ({"mood": "SECRET"}, "unknown_field: unknown: mood"),
+    ],
+)
+def test_a_bad_row_is_named_by_file_line_and_reason(
+    tmp_path: Path, change: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(LabelledRefused) as raised:
+        load([file(tmp_path, GOOD, {**GOOD, "id": "a-2", **change})], now=NOW)
+    assert raised.value.exit_code == 3
+    (problem,) = raised.value.problems
+    assert problem.startswith(f"{tmp_path / 'rows.jsonl'} line 2: {reason}")
+    assert "SECRET" not in str(raised.value)
+
+
+def test_broken_json_and_repeated_ids_are_named_all_at_once(tmp_path: Path) -> None:
+    with pytest.raises(LabelledRefused) as raised:
+        load([file(tmp_path, GOOD, b'{"id": "SECRET', GOOD, b"[1]")], now=NOW)
+    reasons = [problem.partition(" line ")[2] for problem in raised.value.problems]
+    assert reasons == ["2: no JSON object", "3: id 'a-1' came before", "4: no JSON object"]
+    assert raised.value.__cause__ is None
+
+
+def test_many_bad_rows_are_counted_and_the_first_twenty_shown(tmp_path: Path) -> None:
+    with pytest.raises(LabelledRefused) as raised:
+        load([file(tmp_path, *[b"{}"] * 30)], now=NOW)
+    assert "30 labelled rows refused" in str(raised.value)
+    assert "... and 10 more" in str(raised.value)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TrainerError, match=r"cannot read .*none\.jsonl: No such file"):
+        load([tmp_path / "none.jsonl"], now=NOW)
