@@ -24,7 +24,7 @@ from worker.embedded.postgres import Postgres, free_port
 from worker.embedded.process import Process
 from worker.embedded.valkey import Valkey
 from worker.errors import ServiceMissing
-from worker.service.health import workers
+from worker.service.readiness import answers, workers
 from worker.settings import Settings
 from worker.store.engine import Store
 
@@ -80,12 +80,15 @@ def up(settings: Settings, console: Console) -> int:
 
 
 @contextmanager
-def running(settings: Settings, *, flower: bool, console: Console | None = None) -> Iterator[Endpoints]:
+def running(
+    settings: Settings, *, flower: bool, console: Console | None = None, temporary: bool = False
+) -> Iterator[Endpoints]:
     """A ready instance for the length of the block; call it from the main thread.
 
     Starts an embedded database and broker unless the settings name others. Leaving the block, or SIGINT,
     SIGTERM or SIGHUP, stops the worker first (it finishes what it has), then broker and database. If
-    this process is killed, the kernel ends the others. Raises `ServiceMissing` when something does not start.
+    this process is killed, the kernel ends the others. A `temporary` one starts empty and leaves only logs.
+    Raises `ServiceMissing` when something does not start.
     """
     say = console.print if console is not None else _silent
     run_dir = settings.run_dir.absolute()
@@ -96,7 +99,9 @@ def running(settings: Settings, *, flower: bool, console: Console | None = None)
         processes: list[Process] = []
         database_url, broker_url = settings.database_url, settings.broker_url
         for server in _embedded(settings, run_dir, lock):
-            stack.callback(server.stop)
+            stack.callback(server.remove if temporary else server.stop)
+            if temporary:
+                server.remove()
             url = server.start()
             if isinstance(server, Postgres):
                 database_url = url
@@ -184,12 +189,11 @@ def _environment(settings: Settings) -> dict[str, str]:
 
 def _await_worker(endpoints: Endpoints) -> None:
     expires = time.monotonic() + WORKER_READY_S
-    while not workers(endpoints.broker_url, timeout_s=0.3):
+    logs = endpoints.processes[0].log.parent
+    while not (answers(endpoints.metrics_url) and workers(endpoints.broker_url, timeout_s=0.3)):
         endpoints.check()
         if time.monotonic() > expires:
-            raise ServiceMissing(
-                f"the worker is not ready after {WORKER_READY_S:g} s; its log is in run/logs"
-            )
+            raise ServiceMissing(f"the worker is not ready after {WORKER_READY_S:g} s; its log is in {logs}")
 
 
 def _port(wanted: int, setting: str) -> int:

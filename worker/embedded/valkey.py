@@ -6,6 +6,7 @@ import importlib.util
 import os
 import platform
 import secrets
+import shutil
 import socket
 import time
 from pathlib import Path
@@ -60,6 +61,12 @@ class Valkey:
         """Shut down after the append-only file is on the disk; harmless when not running."""
         if self.process is not None:
             self.process.stop(deadline_s)
+
+    def remove(self) -> None:
+        """Stop, and delete the queue."""
+        self.stop()
+        if self._folder.exists():
+            shutil.rmtree(self._folder)
 
     def _configure(self, port: int, password: str) -> Path:
         """The configuration as a file for its owner only: it holds a password, and arguments are public."""

@@ -1,13 +1,143 @@
-"""Whether a running instance works: who answers on the broker, and the findings of `feltsense doctor`."""
+"""The findings of `feltsense doctor`: what of an installation works, what does not, and what to do."""
 
 from __future__ import annotations
 
-from celery import Celery
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from worker.bundle import reader
+from worker.client.addresses import broker_url, database_url
+from worker.errors import FeltsenseError, ServiceMissing
+from worker.inference.encoder import Encoder
+from worker.inference.temporal_net import TemporalNet
+from worker.service.readiness import workers
+from worker.settings import Settings
+from worker.store import schema
+from worker.store.engine import Store
+
+WORKER_PATIENCE_S = 2.0
 
 
-def workers(broker_url: str, timeout_s: float) -> list[str]:
-    """Names of the workers that answer a ping within `timeout_s`; a worker answers once it takes tasks."""
-    app = Celery("feltsense.health", broker=broker_url, set_as_current=False)
-    with app.connection_for_write() as connection:
-        replies = app.control.ping(timeout=timeout_s, connection=connection)
-    return [name for reply in replies for name in reply]
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing looked at: whether it works, what was seen, and what to do if it does not.
+
+    `exit_code` is that of the error it would cause (0 when it works).
+    """
+
+    name: str
+    ok: bool
+    what: str
+    remedy: str = ""
+    exit_code: int = 0
+
+
+def doctor(settings: Settings, console: Console) -> int:
+    """Print every finding; the exit code: 0, 4 when a service is missing, 2 when something else is wrong."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("", "", "found", "what to do"):
+        table.add_column(heading, overflow="fold")
+    found = list(findings(settings))
+    for finding in found:
+        mark = "[green]ok[/]" if finding.ok else "[red]no[/]"
+        table.add_row(mark, finding.name, finding.what, finding.remedy)
+    console.print(table)
+    return max(finding.exit_code for finding in found)
+
+
+def findings(settings: Settings) -> Iterator[Finding]:
+    """Look at broker, worker, database, schema, encoder and bundle, each by itself."""
+    up = "start `feltsense up`, or correct FELTSENSE_{}"
+    yield _finding("broker", lambda: _broker(settings), up.format("BROKER_URL"))
+    yield _finding("worker", lambda: _worker(settings), "start `feltsense up`; see run/logs/worker.log")
+    yield _finding("database", lambda: _database(settings), up.format("DATABASE_URL"))
+    yield _finding("schema", lambda: _schema(settings), "start `feltsense up`, which migrates the database")
+    yield _finding(
+        "encoder",
+        lambda: _encoder(settings),
+        "install requirements/encoder.txt with pip --no-deps; a device plan that ends in CPU always works",
+    )
+    yield _finding(
+        "bundle",
+        lambda: _bundle(settings),
+        "restore it from git, or name another with FELTSENSE_BUNDLE; LightGBM needs the system's libgomp1",
+    )
+
+
+def _finding(name: str, look: Callable[[], str], remedy: str) -> Finding:
+    try:
+        return Finding(name=name, ok=True, what=look())
+    except FeltsenseError as error:
+        return Finding(name=name, ok=False, what=str(error), remedy=remedy, exit_code=error.exit_code)
+    except (OSError, ImportError) as error:  # a library or a file of the installation is missing
+        return Finding(
+            name=name, ok=False, what=str(error), remedy=remedy, exit_code=FeltsenseError.exit_code
+        )
+
+
+def _broker(settings: Settings) -> str:
+    url = broker_url(settings)
+    workers(url, timeout_s=0.05)
+    return f"answers at {_place(url)}"
+
+
+def _worker(settings: Settings) -> str:
+    names = workers(broker_url(settings), timeout_s=WORKER_PATIENCE_S)
+    if not names:
+        raise ServiceMissing("no worker answers")
+    return ", ".join(names)
+
+
+def _database(settings: Settings) -> str:
+    with Store.open(database_url(settings), pool_size=1) as store:
+        store.ping()
+        return f"answers at {store.address}"
+
+
+def _schema(settings: Settings) -> str:
+    with Store.open(database_url(settings), pool_size=1) as store:
+        present, needed = schema.present(store), schema.needed()
+    if present != needed:
+        raise ServiceMissing(f"the database is at revision {present}, this code needs {needed}")
+    return f"revision {present}"
+
+
+def _encoder(settings: Settings) -> str:
+    encoder = Encoder.open(
+        cache_dir=settings.cache_dir,
+        plan=settings.device_plan,
+        precision=settings.precision,
+        threads=settings.inference_threads,
+        streams=settings.streams,
+    )
+    try:
+        placed = encoder.placed
+        return f"runs on {placed.actual} in {placed.precision}, of the plan {_plan(settings.device_plan)}"
+    finally:
+        encoder.close()
+
+
+def _bundle(settings: Settings) -> str:
+    bundle = reader.load(settings.bundle)
+    net = TemporalNet.open(
+        bundle.contents.temporal, plan=settings.temporal_device_plan, cache_dir=settings.cache_dir
+    )
+    try:
+        return (
+            f"{bundle.manifest.name} {bundle.manifest.model_version} in {bundle.folder}; its temporal net "
+            f"runs on {net.placed.actual}, of the plan {_plan(settings.temporal_device_plan)}"
+        )
+    finally:
+        net.close()
+
+
+def _plan(devices: tuple[str, ...]) -> str:
+    return ", ".join(devices)
+
+
+def _place(url: str) -> str:
+    """A URL's host and port; the rest may hold a password."""
+    return url.rpartition("@")[2].rpartition("//")[2]
