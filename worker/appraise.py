@@ -174,7 +174,7 @@ def appraise(
 def risk_of(scores: Floats, thresholds: Mapping[str, float]) -> Risk:
     """Scores [len(FLAGS)] as the row's risk."""
     flags = dict(zip(FLAGS, scores.tolist(), strict=True))
-    return Risk(level=level.level(flags, thresholds), flags=flags, thresholds=dict(thresholds))
+    return Risk(level=level.level(scores, thresholds), flags=flags, thresholds=dict(thresholds))
 
 
 def _risk(contents: Contents, logits: Columns, screens: Floats) -> Floats:

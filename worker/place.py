@@ -82,8 +82,14 @@ def blends(
     """The five blends of stage B from STATIC and TEMPORAL columns [n, .] and what `stacks_of` lays side by
     side."""
     around = context.extract(static, numbers)
+    ahead = context.ahead(around)
     return {
-        name: combine(contents.gates[name], contents.calibrators[name], columns, around)
+        name: combine(
+            contents.gates[name],
+            contents.calibrators[name],
+            columns,
+            ahead if name.startswith("expected_") else around,
+        )
         for name, columns in stacks.items()
     }
 

@@ -15,7 +15,9 @@ from worker.calibrate.maps import IDENTITY, Calibrator
 def gate(slopes, bias=(0.0, 0.0)):
     slopes = np.array(slopes, dtype=float)
     width = len(slopes)
-    return Gate(bases=("Lx", "Tm"), slopes=slopes, bias=np.array(bias), mean=np.zeros(width), scale=np.ones(width))
+    return Gate(
+        bases=("Lx", "Tm"), slopes=slopes, bias=np.array(bias), mean=np.zeros(width), scale=np.ones(width)
+    )
 
 
 def test_weights_sum_to_one_and_follow_the_context():
@@ -54,8 +56,16 @@ def test_isotonic_equals_scikit_learn_also_outside_its_range():
 @pytest.mark.parametrize(
     ("calibrator", "score", "value"),
     [
-        (Calibrator(kind="linear", x=np.zeros(0), y=np.array([0.0, 1.0]), slope=2.0, intercept=-0.5), 0.5, 0.5),
-        (Calibrator(kind="linear", x=np.zeros(0), y=np.array([0.0, 1.0]), slope=2.0, intercept=-0.5), 0.9, 1.0),
+        (
+            Calibrator(kind="linear", x=np.zeros(0), y=np.array([0.0, 1.0]), slope=2.0, intercept=-0.5),
+            0.5,
+            0.5,
+        ),
+        (
+            Calibrator(kind="linear", x=np.zeros(0), y=np.array([0.0, 1.0]), slope=2.0, intercept=-0.5),
+            0.9,
+            1.0,
+        ),
         (Calibrator(kind="platt", x=np.zeros(0), y=np.zeros(0), slope=1.0, intercept=0.0), 0.0, 0.5),
         (IDENTITY, 0.3, 0.3),
     ],
@@ -82,7 +92,10 @@ def test_everything_survives_its_json():
     parts = [
         (gate([[0.1, -0.2]]), Gate),
         (Calibrator(kind="isotonic", x=np.array([0.0, 1.0]), y=np.array([0.2, 0.9])), Calibrator),
-        (Interval(edges=np.array([0.5]), below=np.ones(2), above=np.ones(2), lowest=-1.0, highest=1.0), Interval),
+        (
+            Interval(edges=np.array([0.5]), below=np.ones(2), above=np.ones(2), lowest=-1.0, highest=1.0),
+            Interval,
+        ),
     ]
     for part, kind in parts:
         assert kind.from_json(json.loads(json.dumps(part.to_json()))).to_json() == part.to_json()

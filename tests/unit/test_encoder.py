@@ -47,7 +47,8 @@ def reference(token_ids):
     for layer in range(6):
         name = f"encoder.layer.{layer}"
         query, key, value = (
-            dense(x, f"{name}.attention.self.{part}").reshape(-1, 12, 32).transpose(0, 1) for part in ("query", "key", "value")
+            dense(x, f"{name}.attention.self.{part}").reshape(-1, 12, 32).transpose(0, 1)
+            for part in ("query", "key", "value")
         )
         attention = torch.softmax(query @ key.transpose(1, 2) / 32**0.5, dim=-1) @ value
         joined = attention.transpose(0, 1).reshape(-1, 384)

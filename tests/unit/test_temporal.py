@@ -55,7 +55,9 @@ def test_ema_weighs_the_newest_most_and_starts_at_the_oldest():
 
 def test_the_mean_is_shrunken_towards_neutral():
     row = features([moment(3, 0.2), moment(2, 0.4)])
-    assert row["text_valence.mean"] == pytest.approx((0.6 + temporal.SHRINKAGE * 0.5) / (2 + temporal.SHRINKAGE))
+    assert row["text_valence.mean"] == pytest.approx(
+        (0.6 + temporal.SHRINKAGE * 0.5) / (2 + temporal.SHRINKAGE)
+    )
 
 
 def test_volatility_and_density_look_back_seven_days():
@@ -78,7 +80,8 @@ def test_missing_self_reports_are_left_out_not_counted_as_zero():
 def test_a_row_does_not_depend_on_its_batch():
     generator = np.random.default_rng(3)
     lines = [
-        Timeline.cut([moment(1 + h, generator.random()) for h in range(n)], NOW, len(HISTORY)) for n in range(0, 70, 7)
+        Timeline.cut([moment(1 + h, generator.random()) for h in range(n)], NOW, len(HISTORY))
+        for n in range(0, 70, 7)
     ]
     static = generator.random((len(lines), len(STATIC)))
     together = temporal.extract(*temporal.pad(lines), static)

@@ -21,7 +21,7 @@ from worker.events.reflection import Reflection
 from worker.events.timeline import TIMELINE_LIMIT, Moment, Timeline
 from worker.features import context, temporal
 from worker.features import sequence as sequences
-from worker.features.schema import CONTEXT, HISTORY
+from worker.features.schema import HISTORY
 from worker.features.sequence import Sequences
 from worker.models.heads import DenseHeads
 from worker.place import NET, own_features, stacks_of
@@ -30,9 +30,9 @@ Floats = NDArray[np.float64]
 Rows = NDArray[np.bool_]
 
 KINDS = ("valence", "arousal")
+CHUNK = 2048
+"""Timelines padded at once: 64 moments each take memory."""
 REPORTS = [HISTORY.index(f"self_{kind}") for kind in KINDS]
-OF_THE_TEXT = ("log_words", "hinglish", "negation", "exclamation", "emoji", "hedge", "first_person")
-"""Context columns the gates of the expectation must not see: it comes from before this text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +44,7 @@ class Placed:
     row: NDArray[np.intp]
     reported: Rows
     known: Rows
+    diary: Rows
     fold: NDArray[np.int64]
     target: dict[str, Floats]
     weight: dict[str, Floats]
@@ -65,15 +66,10 @@ def settle(
     """Place every row that has a label of valence, arousal or congruence; the steps are those of
     `worker.place.place`."""
     rows = np.flatnonzero(np.any([targets.weight[name] > 0 for name in NET], axis=0))
-    past, ages = _timelines(reflections, history, rows)
-    masked = past.copy()
-    masked[:, :, REPORTS] = np.nan
-    past, ages = np.concatenate([past, masked]), np.concatenate([ages, ages])
     row = np.concatenate([rows, rows])
     now, folds = static[row], fold[row]
-    numbers = temporal.extract(past, ages, now)
-    steps = sequences.extract(past, ages, now)
-    known = np.asarray(np.isfinite(ages).any(axis=1))
+    numbers, steps = _extract(_timelines(reflections, history, rows), static[rows])
+    known = steps.mask[:, -1] > 0
     people = Counter(reflection.user_id for reflection in reflections)
     diary = np.array([people[reflections[number].user_id] > 1 for number in row])
     target = {name: targets.values[name][row] for name in NET}
@@ -90,8 +86,7 @@ def settle(
         now, known, {"Tm": expected, "GRU": np.where(known[:, None], recalled, np.nan)}, meant
     )
     around = context.extract(now, numbers)
-    blind = around.copy()
-    blind[:, [CONTEXT.index(name) for name in OF_THE_TEXT]] = 0.0
+    blind = context.ahead(around)
     stacks: dict[str, Stacked] = {}
     for name, columns in stacked.items():
         label = name.removeprefix("expected_")
@@ -104,6 +99,7 @@ def settle(
         row=row,
         reported=np.arange(len(row)) < len(rows),
         known=known,
+        diary=diary,
         fold=folds,
         target=target,
         weight=weight,
@@ -116,12 +112,10 @@ def settle(
 
 def _timelines(
     reflections: Sequence[Reflection], history: Floats, rows: NDArray[np.intp]
-) -> tuple[Floats, Floats]:
-    """`temporal.pad` of the timelines of `rows`, made of all reflections of each person."""
+) -> list[Timeline]:
+    """The timelines of `rows`, made of all reflections of each person."""
     moments: defaultdict[str, list[Moment]] = defaultdict(list)
-    for number in sorted(
-        range(len(reflections)), key=lambda i: (reflections[i].created_at, reflections[i].id)
-    ):
+    for number in sorted(range(len(reflections)), key=lambda i: (reflections[i].created_at, reflections[i].id)):
         one = reflections[number]
         moments[one.user_id].append(Moment(id=one.id, created_at=one.created_at, history=history[number]))
     cuts = []
@@ -129,10 +123,29 @@ def _timelines(
         one = reflections[number]
         known = moments[one.user_id]
         before = bisect_left(known, one.created_at, key=lambda moment: moment.created_at)
-        cuts.append(
-            Timeline.cut(known[max(0, before - TIMELINE_LIMIT) : before], one.created_at, len(HISTORY))
-        )
-    return temporal.pad(cuts)
+        cuts.append(Timeline.cut(known[max(0, before - TIMELINE_LIMIT) : before], one.created_at, len(HISTORY)))
+    return cuts
+
+
+def _extract(timelines: Sequence[Timeline], static: Floats) -> tuple[Floats, Sequences]:
+    """TEMPORAL features and sequences of both copies, [2 n, .]: with the self-reports, then without."""
+    numbers: tuple[list[Floats], list[Floats]] = ([], [])
+    steps: tuple[list[Sequences], list[Sequences]] = ([], [])
+    for start in range(0, len(timelines), CHUNK):
+        past, ages = temporal.pad(timelines[start : start + CHUNK])
+        now = static[start : start + CHUNK]
+        for copy in (0, 1):
+            if copy:
+                past[:, :, REPORTS] = np.nan
+            numbers[copy].append(temporal.extract(past, ages, now))
+            steps[copy].append(sequences.extract(past, ages, now))
+    parts = [*steps[0], *steps[1]]
+    joined = Sequences(
+        steps=np.concatenate([part.steps for part in parts]),
+        mask=np.concatenate([part.mask for part in parts]),
+        now=np.concatenate([part.now for part in parts]),
+    )
+    return np.concatenate([*numbers[0], *numbers[1]]), joined
 
 
 def _linear(

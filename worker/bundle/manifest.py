@@ -66,6 +66,11 @@ def digest_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def files_in(folder: Path) -> set[str]:
+    """Every file of a bundle folder but the manifest, relative, with forward slashes."""
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {NAME}
+
+
 def version_of(files: dict[str, str]) -> str:
     """The model version: 12 hex digits over the (name, digest) pairs of every file but the manifest."""
     return hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()[:12]
@@ -93,7 +98,7 @@ def read(folder: Path) -> Manifest:
             f"feature schema {manifest.feature_schema[:12]}, this worker computes {schema.DIGEST[:12]}:"
             " retrain the bundle or run the version of Feltsense it was made for",
         )
-    present = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {NAME}
+    present = files_in(folder)
     if missing := sorted(manifest.files.keys() - present):
         raise BundleRefused(folder, f"file missing: {missing[0]}")
     if extra := sorted(present - manifest.files.keys()):

@@ -41,9 +41,7 @@ def write(
     shutil.copyfile(contents.temporal.with_suffix(".bin"), part / "temporal.bin")
     (part / "blend.json").write_text(json.dumps(contents.blend_json(), indent=1, sort_keys=True))
     (part / "model_card.md").write_text(card)
-    files = {
-        p.relative_to(part).as_posix(): manifest.digest_of(p) for p in sorted(part.rglob("*")) if p.is_file()
-    }
+    files = {name: manifest.digest_of(part / name) for name in sorted(manifest.files_in(part))}
     whole = Manifest(format=manifest.FORMAT, files=files, model_version=manifest.version_of(files), **facts)
     (part / manifest.NAME).write_text(whole.model_dump_json(indent=1))
     manifest.read(part)

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from worker.events.reflection import Reflection
 from worker.features.schema import CONTEXT, STATIC, TEMPORAL
 
+OF_THE_TEXT = ("log_words", "hinglish", "negation", "exclamation", "emoji", "hedge", "first_person")
+"""Context columns that come from the text itself; what is expected before it was written must not see them."""
+
 _zone = lru_cache(maxsize=512)(ZoneInfo)
 _SHIFT = {"shift_valence": "text_valence.shift", "shift_arousal": "text_arousal.shift"}
 
@@ -30,6 +33,13 @@ def extract(static: NDArray[np.float64], temporal: NDArray[np.float64] | None = 
         else:
             columns.append(np.zeros(len(static)))
     return np.stack(columns, axis=1)
+
+
+def ahead(around: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The context with the text's own columns 0: what the gates of the expectation may know."""
+    blind = around.copy()
+    blind[:, [CONTEXT.index(name) for name in OF_THE_TEXT]] = 0.0
+    return blind
 
 
 def local_hour(reflection: Reflection) -> tuple[float, float]:
