@@ -38,8 +38,13 @@ class Anchors:
 
 @dataclass(frozen=True, kw_only=True)
 class Features:
-    """One row a text: `lexical` [n, len(LEXICAL)], `counts` CSR [n, 2^bits], `dense` [n, d + 42]
-    (embedding, then cosine to core and nuance anchors), `micros` [n, 6, 6, 6] (cosine to micro anchors)."""
+    """One row a text: `lexical` [n, len(LEXICAL)], `counts` CSR [n, 2^bits], `dense` [n, 2 d + 44], `micros`
+    [n, 6, 6, 6] (cosine to micro anchors).
+
+    `dense` is the embedding, the embedding again times LEXICAL's `word_list` ("tired, calm" is embedded
+    elsewhere than a sentence that says it, and means its words more plainly), `word_list` and `log_words`,
+    then the cosines to core and nuance anchors.
+    """
 
     lexical: Floats
     counts: csr_matrix
@@ -52,7 +57,9 @@ def assemble(
 ) -> Features:
     """Join what the three feature families gave for the same texts, in the same order."""
     double = embeddings.astype(np.float64)
-    dense = np.concatenate([double, double @ anchors.cores.T, double @ anchors.nuances.T], axis=1)
+    form = lexical[:, [LEXICAL.index("word_list"), LEXICAL.index("log_words")]]
+    near = [double @ anchors.cores.T, double @ anchors.nuances.T]
+    dense = np.concatenate([double, double * form[:, :1], form, *near], axis=1)
     micros = (double @ anchors.micros.T).reshape(-1, 6, 6, 6)
     return Features(lexical=lexical, counts=counts, dense=dense, micros=micros)
 

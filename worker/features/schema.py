@@ -48,6 +48,9 @@ CONTEXT: tuple[str, ...] = (
 )  # fmt: skip
 """What the gate weighs the bases by."""
 
+DENSE: tuple[str, ...] = ("embedding", "embedding if word_list", "word_list", "log_words", "cores", "nuances")
+"""The blocks of `assemble.Features.dense`, what Eb reads."""
+
 DIGEST = hashlib.sha256(
-    json.dumps([LEXICAL, HISTORY, STATIC, TEMPORAL, CONTEXT, SEQUENCE_LENGTH, TIMELINE_LIMIT]).encode()
+    json.dumps([LEXICAL, DENSE, HISTORY, STATIC, TEMPORAL, CONTEXT, SEQUENCE_LENGTH, TIMELINE_LIMIT]).encode()
 ).hexdigest()
