@@ -59,11 +59,18 @@ class Taxonomy:
 
         Raises KeyError for a path that names no node.
         """
-        if not self.is_path(path):
-            raise KeyError(path)
-        nuances = path[1:2] or self.nuances[path[0]]
-        valence, arousal, _ = np.array([self.centroids[path[0], nuance] for nuance in nuances]).mean(axis=0)
-        return float(valence), float(arousal)
+        return self._circumplex[path]
+
+    @cached_property
+    def _circumplex(self) -> dict[Nodes, tuple[float, float]]:
+        points = {}
+        for path in self.phrases:
+            nuances = path[1:2] or self.nuances[path[0]]
+            valence, arousal, _ = np.array([self.centroids[path[0], nuance] for nuance in nuances]).mean(
+                axis=0
+            )
+            points[path] = (float(valence), float(arousal))
+        return points
 
     @cached_property
     def similarity(self) -> NDArray[np.float64]:

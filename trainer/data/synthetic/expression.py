@@ -70,7 +70,7 @@ class Writer:
     """
 
     def __init__(
-        self, grammar: Grammar, pool: int, rng: np.random.Generator, other: Grammar | None = None
+        self, grammar: Grammar, pool: int | None, rng: np.random.Generator, other: Grammar | None = None
     ) -> None:
         self.grammar = grammar
         self.pool = pool

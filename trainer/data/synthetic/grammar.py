@@ -51,11 +51,11 @@ class Grammar:
     feelings: Mapping[tuple[str, str], tuple[Line, ...]]
     slots: Mapping[str, tuple[str, ...]]
 
-    def section(self, name: str, pool: int) -> tuple[Line, ...]:
+    def section(self, name: str, pool: int | None) -> tuple[Line, ...]:
         """The lines of a section that `pool` may use; KeyError for an unknown section."""
         return self.sections[name] if name in SHARED else dealt(self.sections[name], pool)
 
-    def feeling(self, core: str, nuance: str, pool: int) -> tuple[Line, ...]:
+    def feeling(self, core: str, nuance: str, pool: int | None) -> tuple[Line, ...]:
         """The pool's lines for a nuance, each with its micro."""
         return dealt(self.feelings[core, nuance], pool)
 
@@ -69,9 +69,9 @@ class Grammar:
         return SLOT.sub(value, text)
 
 
-def dealt(lines: tuple[Line, ...], pool: int) -> tuple[Line, ...]:
-    """Every `POOLS`-th line from `pool` on; all of them where there are not enough to deal."""
-    return lines[pool::POOLS] if len(lines) >= POOLS else lines
+def dealt(lines: tuple[Line, ...], pool: int | None) -> tuple[Line, ...]:
+    """Every `POOLS`-th line from `pool` on; all of them without a pool or with too few to deal."""
+    return lines if pool is None or len(lines) < POOLS else lines[pool::POOLS]
 
 
 def read_sections(source: Path) -> dict[str, list[str]]:

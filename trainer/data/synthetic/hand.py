@@ -74,7 +74,9 @@ def mistyped(word: str, rng: np.random.Generator) -> str:
 def elongated(text: str, rng: np.random.Generator) -> str:
     """The first intensifier of `text` drawn out: so -> sooo, really -> reeeally, bahut -> bahuuut."""
     extra = int(rng.integers(2, 5))
-    return re.sub(r"\b(s|r|bah)(o|e|u)(|ally|t)\b", lambda m: m[1] + m[2] * extra + m[3], text, count=1)
+    return re.sub(
+        r"\b(s(?=o\b)|r(?=e)|bah)(o|e|u)(|ally|t)\b", lambda m: m[1] + m[2] * extra + m[3], text, count=1
+    )
 
 
 def typed(

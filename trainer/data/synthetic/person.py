@@ -56,7 +56,7 @@ class Person:
     """
 
     user_id: str
-    pool: int
+    pool: int | None
     lang: str
     habit: str
     openness: float
