@@ -262,16 +262,21 @@ def _fail(message: str, error: Exception, code: int) -> None:
 
 
 def _settings() -> Settings:
+    """The operator's settings; from here on the process logs as they say."""
     from pydantic import ValidationError
 
+    from worker.observability import logging
     from worker.settings import Settings
 
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
         name = "_".join(map(str, first["loc"])).upper()
         raise UsageError(f"setting FELTSENSE_{name}: {first['msg']}") from None
+    # Somebody at a terminal wants the answer; the log is for services, unless it was asked for.
+    logging.configure(settings.log_level if "log_level" in settings.model_fields_set else "warning")
+    return settings
 
 
 @contextmanager

@@ -42,6 +42,18 @@ def test_a_row_is_its_reflection_with_labels_source_and_cluster(tmp_path: Path) 
     assert (row.source, row.cluster) == ("synthetic", "c")
 
 
+def test_a_cluster_may_stand_beside_the_labels(tmp_path: Path) -> None:
+    (row,) = load([file(tmp_path, {**GOOD, "cluster": "beside"})], now=NOW)
+    assert row.cluster == "beside"
+
+
+def test_one_path_may_stand_for_itself(tmp_path: Path) -> None:
+    (row,) = load(
+        [file(tmp_path, {**GOOD, "labels": {"invoked": ["Sad", "Lonely"], "expressed": []}})], now=NOW
+    )
+    assert row.labels == {"invoked": [["Sad", "Lonely"]], "expressed": []}
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -49,10 +61,12 @@ def test_a_row_is_its_reflection_with_labels_source_and_cluster(tmp_path: Path) 
         ({"source": ""}, "source: a name is required"),
         ({"labels": {"valence": 1.5}}, "labels.valence is no number 0-1"),
         ({"labels": {"valence": True}}, "labels.valence is no number 0-1"),
-        ({"labels": {"expressed": ["Sad"]}}, "labels.expressed is no list of taxonomy paths"),
+        ({"labels": {"expressed": ["Lonely"]}}, "labels.expressed is no list of taxonomy paths"),
         ({"labels": {"invoked": [["Gloomy"]]}}, "labels.invoked is no list of taxonomy paths"),
         ({"labels": {"risk": {"boredom": 1}}}, "labels.risk is no object of known flags with numbers 0-1"),
-        ({"labels": {"cluster": 3}}, "labels.cluster is no string"),
+        ({"labels": {"cluster": 3}}, "cluster is no string"),
+        ({"cluster": ["c"]}, "cluster is no string"),
+        ({"labels": {"split": 1}}, "labels.split is no string"),
         ({"text": " "}, "blank_text"),
         ({"created_at": "2026-01-01T08:00:00"}, "naive_time"),
         ({"mood": "SECRET"}, "unknown_field: unknown: mood"),

@@ -5,7 +5,8 @@ A line is an event of the product page with two more fields: `labels` (an object
 name). Labels that every step may rely on are checked here; the others (a corpus' own words) pass as they are:
 
 - `valence`, `arousal`, `willingness`, `distress`, ...: numbers 0-1 (see `UNIT`)
-- `invoked`, `expressed`: lists of taxonomy paths, empty where raters saw no emotion that the taxonomy has
+- `invoked`, `expressed`: a list of taxonomy paths, empty where raters saw no emotion that the taxonomy has;
+  one path may stand for itself in the file, and is a list of one here
 - `risk`: flag of `worker.events.variables.FLAGS` -> 0-1
 - `split`: the corpus authors' own part; `cluster`: rows that must stay in one fold
 """
@@ -26,7 +27,6 @@ from worker.events.reflection import Reflection, parse
 from worker.events.taxonomy import taxonomy
 from worker.events.variables import FLAGS
 
-EXTRA = ("labels", "source")
 UNIT = (
     *("valence", "arousal", "dominance", "willingness", "congruence"),
     *("distress", "empathy", "stress", "polarity"),
@@ -83,8 +83,13 @@ def read(line: bytes, *, now: datetime) -> Labelled:
         raise RowRefused("labels: an object is required")
     if not isinstance(source, str) or not source:
         raise RowRefused("source: a name is required")
+    for name in PATHS:
+        if _path(labels.get(name)):
+            labels[name] = [labels[name]]
     _check(labels)
-    cluster = labels.get("cluster")
+    cluster = raw.pop("cluster", labels.get("cluster"))
+    if cluster is not None and not isinstance(cluster, str):
+        raise RowRefused("cluster is no string")
     return Labelled(reflection=parse(raw, now=now), labels=labels, source=source, cluster=cluster)
 
 
@@ -108,9 +113,8 @@ def _check(labels: Mapping[str, Any]) -> None:
     risk = labels.get("risk", {})
     if not isinstance(risk, dict) or not all(flag in FLAGS and _unit(score) for flag, score in risk.items()):
         raise RowRefused("labels.risk is no object of known flags with numbers 0-1")
-    for name in ("split", "cluster"):
-        if name in labels and not isinstance(labels[name], str):
-            raise RowRefused(f"labels.{name} is no string")
+    if not isinstance(labels.get("split", ""), str):
+        raise RowRefused("labels.split is no string")
 
 
 def _unit(value: object) -> bool:

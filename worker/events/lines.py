@@ -17,9 +17,9 @@ import orjson
 from worker.errors import Rejected
 from worker.events.reflection import Reflection, parse
 
-LABELS = ("labels", "source")
-"""What a labelled file (`feltsense import`) has beside the event. It is left out: a label never reaches the
-pipeline."""
+LABELS = ("labels", "source", "cluster")
+"""What a labelled file (`feltsense import`, `feltsense synth`) has beside the event. It is left out: a label
+never reaches the pipeline."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
