@@ -1,4 +1,5 @@
-"""Which language a text is in, told by script and frequent words: part of reading, before any model sees the text."""
+"""Which language a text is in, told by script and frequent words: part of reading, before any model sees the
+text."""
 
 from __future__ import annotations
 
@@ -14,8 +15,9 @@ _ENGLISH, _HINDI, _HOMOGRAPH, _ENGLISH_HOMOGRAPH = 1, 2, 3, 4
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Language:
-    """`code` as judged from the text; `hinglish` is the share of Hindi among the words known to be Hindi or English, 0-1;
-    `supported` is false where the product promises no emotions (any language but English, Hindi and their mix)."""
+    """`code` as judged from the text; `hinglish` is the share of Hindi among the words known to be Hindi or
+    English, 0-1; `supported` is false where the product promises no emotions (any language but English, Hindi
+    and their mix)."""
 
     code: Literal["en", "hi-Latn", "mixed", "hi", "other"]
     hinglish: float
@@ -55,18 +57,25 @@ def _vocabulary() -> _Vocabulary:
     kinds = {word: _ENGLISH for word, entry in known.items() if entry.affect and len(word) > 1}
     felt_in_hindi = {word for row in rows("affect_hi.tsv") for word in row[3].split() if "_" not in word}
     kinds = {form: _HINDI for word in words["hindi"] for form in spellings(word)} | kinds
-    kinds |= {word: _HINDI for word in words["hindi"] | (felt_in_hindi & hinglish.keys())}
-    kinds |= {word: _ENGLISH for word in words["english"]}
-    kinds |= {word: _ENGLISH_HOMOGRAPH if word in words["english"] else _HOMOGRAPH for word in words["homograph"]}
-    foreign = {name: frozenset(entries) for name, entries in words.items() if name not in ("english", "hindi", "homograph")}
+    kinds |= dict.fromkeys(words["hindi"] | felt_in_hindi & hinglish.keys(), _HINDI)
+    kinds |= dict.fromkeys(words["english"], _ENGLISH)
+    kinds |= {
+        word: _ENGLISH_HOMOGRAPH if word in words["english"] else _HOMOGRAPH for word in words["homograph"]
+    }
+    foreign = {
+        name: frozenset(entries)
+        for name, entries in words.items()
+        if name not in ("english", "hindi", "homograph")
+    }
     return _Vocabulary(kinds=kinds, foreign=foreign)
 
 
 def detect(words: Sequence[str], scripts: Scripts, hint: str | None = None) -> Language:
-    """The language of a text from its lowercased `words` (Devanagari already romanised) and its letters by `scripts`.
+    """The language of a text from its lowercased `words` (Devanagari already romanised) and its letters by
+    `scripts`.
 
-    `hint` is what the event claims; it decides doubtful words and nothing that the text itself says clearly. Emoji, numbers
-    and texts too short to tell count as supported English.
+    `hint` is what the event claims; it decides doubtful words and nothing that the text itself says clearly.
+    Emoji, numbers and texts too short to tell count as supported English.
     """
     if scripts.other > scripts.latin + scripts.devanagari:
         return Language(code="other", hinglish=0.0, supported=False)
@@ -76,7 +85,11 @@ def detect(words: Sequence[str], scripts: Scripts, hint: str | None = None) -> L
     hindi, english = kinds.count(_HINDI), kinds.count(_ENGLISH)
     if scripts.devanagari > scripts.latin:
         foreign = _foreign(words, vocabulary)
-        return Language(code="other", hinglish=0.0, supported=False) if foreign > hindi else Language(code="hi", hinglish=1.0, supported=True)
+        return (
+            Language(code="other", hinglish=0.0, supported=False)
+            if foreign > hindi
+            else Language(code="hi", hinglish=1.0, supported=True)
+        )
     if hindi + english < total and 2 * english <= total:
         foreign = _foreign(words, vocabulary)
         stranger = total >= 8 and hindi + english < 0.1 * total
@@ -86,20 +99,27 @@ def detect(words: Sequence[str], scripts: Scripts, hint: str | None = None) -> L
         code: Literal["en", "hi-Latn"] = "hi-Latn" if hint in ("hi", "hi-Latn") and total else "en"
         return Language(code=code, hinglish=float(code == "hi-Latn"), supported=True)
     share = hindi / (hindi + english)
-    alone = hindi == 1 and english > 0 and hint not in ("hi", "hi-Latn")  # one word is as likely a name or a slip
-    judged: Literal["en", "mixed", "hi-Latn"] = "en" if alone or share < 0.15 else "mixed" if share < 0.6 else "hi-Latn"
+    alone = (
+        hindi == 1 and english > 0 and hint not in ("hi", "hi-Latn")
+    )  # one word is as likely a name or a slip
+    judged: Literal["en", "mixed", "hi-Latn"] = (
+        "en" if alone or share < 0.15 else "mixed" if share < 0.6 else "hi-Latn"
+    )
     return Language(code=judged, hinglish=share, supported=True)
 
 
 def _settle(kinds: list[int], hint: str | None) -> None:
-    """Decide homographs in place: Hindi beside Hindi; one that is also frequent English only between Hindi words, or last."""
+    """Decide homographs in place: Hindi beside Hindi; one that is also frequent English only between Hindi
+    words, or last."""
     last = len(kinds) - 1
     for i, kind in enumerate(kinds):
         if kind < _HOMOGRAPH:
             continue
         before, after = i > 0 and kinds[i - 1] == _HINDI, i < last and kinds[i + 1] == _HINDI
         if kind == _HOMOGRAPH:
-            kinds[i] = _HINDI if before or after or (hint in ("hi", "hi-Latn") and _ENGLISH not in kinds) else 0
+            kinds[i] = (
+                _HINDI if before or after or (hint in ("hi", "hi-Latn") and _ENGLISH not in kinds) else 0
+            )
         else:
             kinds[i] = _HINDI if before and (after or i == last) else _ENGLISH
 

@@ -1,4 +1,5 @@
-"""Lexical features of a text: the first numbers of stage A, read by Lx, by the gate's context and by the trace."""
+"""Lexical features of a text: the first numbers of stage A, read by Lx, by the gate's context and by the
+trace."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from worker.features.text import Text
 
 LEXICAL: tuple[str, ...] = (
     "joy", "trust", "fear", "surprise", "sadness", "disgust", "anger", "anticipation",
-    "valence_sum", "valence_mean", "valence_min", "valence_max", "valence_last", "arousal_mean", "arousal_max",
+    "valence_sum", "valence_mean", "valence_min", "valence_max", "valence_last",
+    "arousal_mean", "arousal_max",
     "positive", "negative", "intensifier", "diminisher", "negation", "negated_valence",
     "hedge", "politeness", "first_person", "second_person", "third_person", "disclosure",
     "profanity_en", "profanity_hi", "exclamation", "question", "ellipsis", "caps", "elongation",
@@ -23,16 +25,19 @@ LEXICAL: tuple[str, ...] = (
 """Names and order of the columns of `extract`."""
 
 _FORWARD, _BACKWARD, _STRESS = 4, 3, 2
-"""Words a negation reaches ahead, a Hindi negation reaches back, and an intensifier or diminisher reaches ahead."""
+"""Words a negation reaches ahead, a Hindi negation reaches back, and an intensifier or diminisher reaches
+ahead."""
 _FLIP, _CALM = -0.5, 0.5
 """Negated valence turns over at half strength ("not bad" is not "great"); negated arousal halves."""
 _BOOST = {ROLES.index("intensifier"): 1.3, ROLES.index("diminisher"): 0.6}
-_NEGATION, _NEGATION_HI, _CONTRAST = (ROLES.index(role) for role in ("negation", "negation_hi", "contrast"))
+_NEGATION_HI, _CONTRAST = ROLES.index("negation_hi"), ROLES.index("contrast")
 _NOWHERE = -1_000
 """A position no scope reaches from."""
 _BREAKS = frozenset(",;:.!?\n")
-_OPPOSITE = {EMOTIONS.index("joy"): EMOTIONS.index("sadness"), EMOTIONS.index("sadness"): EMOTIONS.index("joy"),
-             EMOTIONS.index("trust"): EMOTIONS.index("fear"), EMOTIONS.index("fear"): EMOTIONS.index("trust")}  # fmt: skip
+_OPPOSITE = {
+    EMOTIONS.index(one): EMOTIONS.index(other)
+    for one, other in (("joy", "sadness"), ("sadness", "joy"), ("trust", "fear"), ("fear", "trust"))
+}
 _HINDI_SHARE = 0.15
 """From here on words that English and Hindi share are looked up as Hindi first."""
 
@@ -40,9 +45,10 @@ _HINDI_SHARE = 0.15
 def extract(texts: Sequence[Text]) -> NDArray[np.float64]:
     """The features of `texts`, float64 [n, len(LEXICAL)], finite, each row a function of its own text alone.
 
-    Emotions: summed weights of felt words over the root of the word count. Valence and arousal: -1..1 after negation and
-    intensity; `valence_sum` is s / sqrt(s^2 + 4). Cues (negation, hedge, ...) and `positive`, `negative`: share of the words.
-    Punctuation and emoji: log(1 + count). `word_list`: share of the parts between commas or lines that are of one or two words.
+    Emotions: summed weights of felt words over the root of the word count. Valence and arousal: -1..1 after
+    negation and intensity; `valence_sum` is s / sqrt(s^2 + 4). Cues (negation, hedge, ...) and `positive`,
+    `negative`: share of the words. Punctuation and emoji: log(1 + count). `word_list`: share of the parts
+    between commas or lines that are of one or two words.
     """
     rows = [_row(text) for text in texts]
     return np.array(rows, dtype=np.float64).reshape(len(rows), len(LEXICAL))
@@ -50,7 +56,9 @@ def extract(texts: Sequence[Text]) -> NDArray[np.float64]:
 
 def _row(text: Text) -> list[float]:
     known = lexicon()
-    felt, cues = _scan(text.tokens, known.hinglish if text.language.hinglish >= _HINDI_SHARE else known.english)
+    felt, cues = _scan(
+        text.tokens, known.hinglish if text.language.hinglish >= _HINDI_SHARE else known.english
+    )
     count = len(text.words)
     words, root = max(count, 1), math.sqrt(max(count, 1))
     emotions = [0.0] * len(EMOTIONS)
@@ -132,11 +140,14 @@ def _word_list(tokens: Sequence[str]) -> float:
     return short / parts if parts else 0.0
 
 
-def _scan(tokens: Sequence[str], table: Mapping[str, Entry]) -> tuple[list[tuple[Entry, float, bool]], list[float]]:
+def _scan(
+    tokens: Sequence[str], table: Mapping[str, Entry]
+) -> tuple[list[tuple[Entry, float, bool]], list[float]]:
     """One pass: the felt words as (entry, strength, negated) in order, and the summed weight of each cue.
 
-    Scopes end at punctuation and contrast. A Hindi negation turns over the felt word before it ("khush nahi hoon"), else it
-    works forwards like an English one; whole phrases hide the roles and affect of their words, not their cues.
+    Scopes end at punctuation and contrast. A Hindi negation turns over the felt word before it ("khush nahi
+    hoon"), else it works forwards like an English one; whole phrases hide the roles and affect of their
+    words, not their cues.
     """
     felt: list[tuple[Entry, float, bool]] = []
     cues = [0.0] * len(CUES)

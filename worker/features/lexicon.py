@@ -1,4 +1,5 @@
-"""The lexicons as one lookup table: read from `lexicons/*.tsv` once a process, asked once a token by `text` and `lexical`."""
+"""The lexicons as one lookup table: read from `lexicons/*.tsv` once a process, asked once a token by `text`
+and `lexical`."""
 
 from __future__ import annotations
 
@@ -12,8 +13,8 @@ from typing import NamedTuple
 EMOTIONS = ("joy", "trust", "fear", "surprise", "sadness", "disgust", "anger", "anticipation")
 """Plutchik's eight, the order of every emotion vector of the lexicons."""
 CUES = (
-    "intensifier", "diminisher", "negation", "hedge", "politeness", "first_person", "second_person", "third_person",
-    "disclosure", "profanity_en", "profanity_hi", "absolutist", "past", "present", "future", "social",
+    "intensifier", "diminisher", "negation", "hedge", "politeness",
+    "first_person", "second_person", "third_person", "disclosure", "profanity_en", "profanity_hi", "absolutist", "past", "present", "future", "social",
 )  # fmt: skip
 ROLES = ("", "intensifier", "diminisher", "negation", "negation_hi", "contrast")
 """What a word does to its neighbours; an entry's `role` is a position in this tuple."""
@@ -21,9 +22,12 @@ ROLES = ("", "intensifier", "diminisher", "negation", "negation_hi", "contrast")
 
 class Entry(NamedTuple):
     """What the lexicons say of a word or phrase: valence and arousal -1..1, `affect` whether they count,
-    (index in EMOTIONS, weight) pairs, `role`, (index in CUES, weight) pairs, and phrases it begins, longest first.
+    (index in EMOTIONS, weight) pairs, `role`, (index in CUES, weight) pairs, and phrases it begins, longest
+    first.
 
-    `whole` is true when the words of a phrase lose their own affect and role ("can't wait" holds no negation)."""
+    `whole` is true when the words of a phrase lose their own affect and role ("can't wait" holds no
+    negation).
+    """
 
     valence: float = 0.0
     arousal: float = 0.0
@@ -37,9 +41,12 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lexicon:
-    """Tables by lowercased word: `english` for texts without Hindi, `hinglish` for the rest (there `main` is "I").
+    """Tables by lowercased word: `english` for texts without Hindi, `hinglish` for the rest (there `main` is
+    "I").
 
-    `emoji` gives (valence, arousal), both -1..1, by picture without variation selector and skin tone, and by emoticon."""
+    `emoji` gives (valence, arousal), both -1..1, by picture without variation selector and skin tone, and by
+    emoticon.
+    """
 
     english: Mapping[str, Entry]
     hinglish: Mapping[str, Entry]
@@ -56,8 +63,14 @@ def rows(name: str) -> Iterator[list[str]]:
 
 @cache
 def lexicon() -> Lexicon:
-    """The lexicons shipped with this version; loaded at the first call (about 30 ms), shared and immutable after."""
-    common = {word for language, words in rows("languages.tsv") if language in ("english", "homograph") for word in words.split()}
+    """The lexicons shipped with this version; loaded at the first call (about 30 ms), shared and immutable
+    after."""
+    common = {
+        word
+        for language, words in rows("languages.tsv")
+        if language in ("english", "homograph")
+        for word in words.split()
+    }
     english, hindi = _Builder(), _Builder()
     made: list[tuple[str, Entry]] = []
     for valence, arousal, emotions, words in rows("affect_en.tsv"):
@@ -97,7 +110,9 @@ def lexicon() -> Lexicon:
         english=english.over({w: e for w, e in hindi.entries.items() if w not in foreign_to_english}).table(),
         hinglish=english.over(hindi.entries).table(),
         emoji=emoji,
-        emoticons=tuple(sorted((word.lower() for _, _, word in own if word.isascii()), key=len, reverse=True)),
+        emoticons=tuple(
+            sorted((word.lower() for _, _, word in own if word.isascii()), key=len, reverse=True)
+        ),
     )
 
 
@@ -107,7 +122,8 @@ def bare(picture: str) -> str:
 
 
 def inflections(word: str, rule: str) -> list[str]:
-    """English forms of `word` by rule: n noun, v verb, V verb doubling its last letter, a adjective, e adjective with degrees."""
+    """English forms of `word` by rule: n noun, v verb, V verb doubling its last letter, a adjective, e
+    adjective with degrees."""
     soft, stem = word[-1:] == "y" and word[-2:-1] not in tuple("aeiou"), word[:-1]
     plural = stem + "ies" if soft else word + ("es" if word.endswith(("s", "x", "z", "ch", "sh")) else "s")
     if rule == "n":

@@ -1,4 +1,5 @@
-"""The first look at a reflection: its text normalised, tokenised, counted, and its language told. Everything after reads this."""
+"""The first look at a reflection: its text normalised, tokenised, counted, and its language told. Everything
+after reads this."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ _STRAIGHT = {
     **dict.fromkeys(map(ord, "‘’‛′`´ʼ"), "'"), **dict.fromkeys(map(ord, "“”„‟″«»"), '"'), ord("…"): "...",
     **dict.fromkeys(map(ord, "‐‑‒–—―−"), "-"), **dict.fromkeys(map(ord, "\u200b\u2060\ufeff\u00ad"), None),
     **dict.fromkeys([*range(0x200E, 0x2010), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], None),
-    **dict.fromkeys([0, *range(1, 9), *range(14, 28), *range(0x7F, 0x85), *range(0x86, 0xA0), 0x2028, 0x2029], " "),
+    **dict.fromkeys([*range(9), *range(14, 28), *range(0x7F, 0x85), *range(0x86, 0xA0)], " "),
 }  # fmt: skip
 _URL = re.compile(r"(?:https?://|\bwww\.)\S+", re.I)
 _MAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,64}\.[\w.-]{1,64}")
@@ -43,10 +44,11 @@ _STOP = frozenset(".!?\n")
 class Text:
     """A text as every later step reads it.
 
-    `normal` keeps case, punctuation and emoji, for n-grams and the encoder; Devanagari is romanised in it. `tokens` are lowercased
-    words, punctuation, emoji and newlines in order, `words` the words among them, `emoji` the pictures and emoticons as the
-    lexicon spells them. Counts are of the text as written: `caps` words of two or more capitals, `elongations` words like
-    "soooo", `ellipses` runs of dots, `numbers` tokens of digits, `sentences` at least 1.
+    `normal` keeps case, punctuation and emoji, for n-grams and the encoder; Devanagari is romanised in it.
+    `tokens` are lowercased words, punctuation, emoji and newlines in order, `words` the words among them,
+    `emoji` the pictures and emoticons as the lexicon spells them. Counts are of the text as written: `caps`
+    words of two or more capitals, `elongations` words like "soooo", `ellipses` runs of dots, `numbers` tokens
+    of digits, `sentences` at least 1.
     """
 
     normal: str
@@ -64,12 +66,17 @@ class Text:
 
     @property
     def emoji_names(self) -> tuple[str, ...]:
-        """English names of the pictures in order, "loudly crying face"; emoticons and unnamed pictures stand for themselves."""
-        return tuple(unicodedata.name(picture[0], picture).lower() if picture[0] > "\u2000" else picture for picture in self.emoji)
+        """English names of the pictures in order, "loudly crying face"; emoticons and unnamed pictures stand
+        for themselves."""
+        return tuple(
+            unicodedata.name(picture[0], picture).lower() if picture[0] > "\u2000" else picture
+            for picture in self.emoji
+        )
 
 
 def read(text: str, lang: str | None = None) -> Text:
-    """Read one text of any length and script (NFC, no surrogates); `lang` is the event's hint. Never raises on such a string."""
+    """Read one text of any length and script (NFC, no surrogates); `lang` is the event's hint. Never raises
+    on such a string."""
     known = lexicon()
     exclamations, questions = text.count("!"), text.count("?")
     straight = _straight(text)
@@ -98,7 +105,7 @@ def read(text: str, lang: str | None = None) -> Text:
         elif len(token) > 1 or first > "\u203b":
             picture = token if token in known.emoji else bare(token)
             picture = picture if picture in known.emoji else picture[:1]
-            if picture in known.emoji or first > "\u203b" and unicodedata.category(first) == "So":
+            if picture in known.emoji or (first > "\u203b" and unicodedata.category(first) == "So"):
                 tokens[i] = picture
                 emoji.append(picture)
     return Text(
@@ -119,9 +126,12 @@ def read(text: str, lang: str | None = None) -> Text:
 
 @cache
 def _token() -> re.Pattern[str]:
-    """Placeholders, emoticons, words, numbers, emoji with their joiners, runs of punctuation; anything else by character."""
+    """Placeholders, emoticons, words, numbers, emoji with their joiners, runs of punctuation; anything else
+    by character."""
     smileys = "|".join(
-        (r"(?<!\w)" if word[0].isalpha() else "") + re.escape(word) + (r"(?!\w)" if word[-1].isalnum() else "")
+        (r"(?<!\w)" if word[0].isalpha() else "")
+        + re.escape(word)
+        + (r"(?!\w)" if word[-1].isalnum() else "")
         for word in lexicon().emoticons
     )
     picture = "[\u203c-\u3299\U0001f000-\U0001faff]"
@@ -133,7 +143,8 @@ def _token() -> re.Pattern[str]:
 
 
 def _straight(text: str) -> str:
-    """Characters repaired and made plain: mojibake, HTML entities, curly quotes, styled letters, control characters."""
+    """Characters repaired and made plain: mojibake, HTML entities, curly quotes, styled letters, control
+    characters."""
     if "&" in text:
         text = html.unescape(text)
     if text.isascii():
@@ -148,7 +159,8 @@ def _straight(text: str) -> str:
 
 
 def _normal(text: str) -> tuple[str, int]:
-    """The text with whitespace, addresses, split apostrophes and runs of one character in order, and how many words were drawn out."""
+    """The text with whitespace, addresses, split apostrophes and runs of one character in order, and how many
+    words were drawn out."""
     if "\n" in text or "\r" in text:
         text = "\n".join(filter(None, (" ".join(line.split()) for line in text.splitlines())))
     else:
