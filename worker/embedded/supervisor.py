@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,7 +43,7 @@ class Endpoints:
     database_url: str = field(repr=False)
     flower_url: str | None
     metrics_url: str
-    processes: tuple[Process, ...] = field(repr=False)
+    processes: Sequence[Process] = field(repr=False)
 
     def addresses(self) -> dict[str, str | None]:
         """The four addresses, as in the state file."""
@@ -87,8 +87,8 @@ def running(
 
     Starts an embedded database and broker unless the settings name others. Leaving the block, or SIGINT,
     SIGTERM or SIGHUP, stops the worker first (it finishes what it has), then broker and database. If
-    this process is killed, the kernel ends the others. A `temporary` one starts empty and leaves only logs.
-    Raises `ServiceMissing` when something does not start.
+    this process is killed, the kernel ends the others. A `temporary` one starts empty, runs nothing on a
+    schedule, and leaves only logs. Raises `ServiceMissing` when something does not start.
     """
     say = console.print if console is not None else _silent
     run_dir = settings.run_dir.absolute()
@@ -117,19 +117,20 @@ def running(
         chosen = settings.model_copy(
             update=facts | {"metrics_port": metrics_port, "flower_port": flower_port or 0, "flower": flower}
         )
-        for process, deadline_s in _celery(chosen, run_dir, lock):
-            stack.callback(process.stop, deadline_s)
-            process.start()
-            processes.append(process)
         endpoints = Endpoints(
             broker_url=broker_url,
             database_url=database_url,
             flower_url=None if flower_port is None else f"http://127.0.0.1:{flower_port}",
             metrics_url=f"http://127.0.0.1:{metrics_port}/metrics",
-            processes=tuple(processes),
+            processes=processes,
         )
-        _await_worker(endpoints)
-        say("The worker is ready.")
+        for process, deadline_s in _celery(chosen, run_dir, lock, beat=not temporary):
+            stack.callback(process.stop, deadline_s)
+            process.start()
+            processes.append(process)
+            if process.name == "worker":
+                _await_worker(endpoints, process)
+                say("The worker is ready.")
         stack.enter_context(rundir.told(run_dir, endpoints.addresses()))
         yield endpoints
 
@@ -145,7 +146,7 @@ def _embedded(settings: Settings, run_dir: Path, lock: int) -> list[Postgres | V
     return servers
 
 
-def _celery(settings: Settings, run_dir: Path, lock: int) -> Iterator[tuple[Process, float]]:
+def _celery(settings: Settings, run_dir: Path, lock: int, *, beat: bool) -> Iterator[tuple[Process, float]]:
     """The processes of the application with the seconds each gets to end, in the order of their start."""
     level = ["--loglevel", settings.log_level]
     worker = ["worker", "--pool", "threads", "--concurrency", str(settings.concurrency), "--queues", QUEUES]
@@ -155,10 +156,9 @@ def _celery(settings: Settings, run_dir: Path, lock: int) -> Iterator[tuple[Proc
         *level,
         *(["--task-events"] if settings.flower else []),
     ]
-    commands = [
-        ("worker", worker, WORKER_STOP_S),
-        ("beat", ["beat", "--schedule", str(run_dir / "beat.db"), *level], STOP_S),
-    ]
+    commands = [("worker", worker, WORKER_STOP_S)]
+    if beat:
+        commands.append(("beat", ["beat", "--schedule", str(run_dir / "beat.db"), *level], STOP_S))
     if settings.flower:
         commands.append(
             ("flower", ["flower", "--address=127.0.0.1", f"--port={settings.flower_port}"], STOP_S)
@@ -187,13 +187,14 @@ def _environment(settings: Settings) -> dict[str, str]:
     return environment
 
 
-def _await_worker(endpoints: Endpoints) -> None:
+def _await_worker(endpoints: Endpoints, worker: Process) -> None:
+    """Return when the worker is warm (its last step is to serve its metrics) and takes tasks."""
     expires = time.monotonic() + WORKER_READY_S
-    logs = endpoints.processes[0].log.parent
     while not (answers(endpoints.metrics_url) and workers(endpoints.broker_url, timeout_s=0.3)):
         endpoints.check()
         if time.monotonic() > expires:
-            raise ServiceMissing(f"the worker is not ready after {WORKER_READY_S:g} s; its log is in {logs}")
+            raise ServiceMissing(f"the worker is not ready after {WORKER_READY_S:g} s; see {worker.log}")
+        time.sleep(0.05)
 
 
 def _port(wanted: int, setting: str) -> int:

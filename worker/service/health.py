@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from worker.bundle import reader
 from worker.client.addresses import broker_url, database_url
@@ -37,13 +38,13 @@ class Finding:
 
 def doctor(settings: Settings, console: Console) -> int:
     """Print every finding; the exit code: 0, 4 when a service is missing, 2 when something else is wrong."""
-    table = Table(box=None, pad_edge=False)
-    for heading in ("", "", "found", "what to do"):
-        table.add_column(heading, overflow="fold")
     found = list(findings(settings))
+    table = Table.grid(padding=(0, 2))
     for finding in found:
         mark = "[green]ok[/]" if finding.ok else "[red]no[/]"
-        table.add_row(mark, finding.name, finding.what, finding.remedy)
+        table.add_row(mark, finding.name, Text(finding.what, overflow="fold"))
+        if finding.remedy:
+            table.add_row("", "", Text(f"-> {finding.remedy}", style="yellow"))
     console.print(table)
     return max(finding.exit_code for finding in found)
 
