@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.service import Instance, bundle, eventually, shared  # noqa: F401  fixtures
+from tests.support.service import Instance, bundle, shared  # noqa: F401  fixtures
 
 PRODUCER = """
 import sys
@@ -52,6 +52,6 @@ def test_events_of_a_bare_client_become_rows(
         FROM perceptions WHERE reflection_id LIKE %s
     """
     wanted = (messages * each, messages * each, True)
-    eventually(lambda: shared.rows(query, f"{prefix}-%")[0] == wanted, 40)
+    shared.eventually(lambda: shared.rows(query, f"{prefix}-%")[0] == wanted)
     text = shared.rows("SELECT text FROM reflections WHERE id = %s", f"{prefix}-0-0")
     assert text == [("Day 0: I felt calm. मैं खुश हूँ 🙂",)]

@@ -43,7 +43,9 @@ class Worker:
         return self.log_path.read_text("utf-8", "replace")
 
     def wait_ready(self) -> None:
-        eventually(lambda: "worker_ready" in self.log or self.process.poll() is not None, READY_S)
+        eventually(
+            lambda: "worker_ready" in self.log or self.process.poll() is not None, READY_S, lambda: self.log
+        )
         assert self.process.poll() is None, self.log
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
@@ -86,14 +88,26 @@ class Instance:
     def count(self, table: str) -> int:
         return int(self.rows(f"SELECT count(*) FROM {table}")[0][0])
 
+    def eventually(self, holds: Callable[[], object], within_s: float = 30.0) -> None:
+        """Waits until `holds()` is true; a failure shows what there is and the end of the workers' logs."""
+        eventually(holds, within_s, self._state)
+
+    def _state(self) -> str:
+        letters = self.rows(
+            "SELECT message_id, position, reason, detail FROM dead_letters ORDER BY id DESC LIMIT 5"
+        )
+        logs = "\n".join(worker.log[-4000:] for worker in self.workers)
+        return (
+            f"rows: {self.count('perceptions')}; idle: {self.idle()}; newest dead letters: {letters}\n{logs}"
+        )
+
     def wait_for(self, perceptions: int, dead_letters: int = 0, within_s: float = 40.0) -> None:
         """Until that many rows are there, and the broker holds nothing back."""
-        eventually(
+        self.eventually(
             lambda: (self.count("perceptions"), self.count("dead_letters")) == (perceptions, dead_letters),
             within_s,
-            lambda: f"{self.count('perceptions')} rows, {self.rows('SELECT reason, detail FROM dead_letters')}",
         )
-        eventually(self.idle, within_s)
+        self.eventually(self.idle, within_s)
 
     def idle(self) -> bool:
         """Nothing queued and nothing unacknowledged."""
@@ -101,9 +115,7 @@ class Instance:
         return not (client.llen("reflections") + client.llen("reflections.bulk") + client.hlen("unacked"))
 
 
-def eventually(
-    holds: Callable[[], object], within_s: float, said: Callable[[], str] = lambda: "it never held"
-) -> None:
+def eventually(holds: Callable[[], object], within_s: float, said: Callable[[], str]) -> None:
     """Waits until `holds()` is true; fails with what `said` says after `within_s` seconds."""
     expires = time.monotonic() + within_s
     while not holds():

@@ -16,7 +16,7 @@ from worker.errors import FeltsenseError, UsageError
 from worker.events.message import BULK, LIVE
 from worker.observability import logging
 from worker.observability.logging import logger
-from worker.service import tasks
+from worker.service import tasks, transport
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class App(Celery):
 
 def create(settings: Settings) -> App:
     """A Celery application for `settings`; starts nothing."""
+    transport.install()
     app = App("feltsense", broker=settings.broker_url, backend=None, set_as_current=False)
     app.conf.update(
         task_queues=[_lane(LIVE), _lane(BULK)],
@@ -94,9 +95,7 @@ def _connect(app: App, settings: Settings) -> None:
         logging.configure(settings.log_level)
         try:
             if settings.broker_url is None:
-                raise UsageError(
-                    "FELTSENSE_BROKER_URL is not set; `feltsense up` sets it"
-                )
+                raise UsageError("FELTSENSE_BROKER_URL is not set; `feltsense up` sets it")
             app.service = held.enter_context(Service.open(settings))
         except FeltsenseError as error:
             # Celery logs what a signal's receiver raises and goes on; a worker without its bundle must end.

@@ -10,6 +10,7 @@ arrival, and nothing runs after it.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,8 +23,8 @@ from worker.events.message import DELETE, ENRICH, ERASE
 
 TASKS = (ENRICH, DELETE, ERASE)
 MASK = "(masked)"
-_ID_LIMIT = 155
-"""Characters of a foreign task id that are kept; Celery's own have 36."""
+_ID = re.compile(r"[!-~]{1,155}")
+"""Foreign task ids that are kept: those that cannot be somebody's sentence."""
 
 
 class MaskedRequest(Request):
@@ -63,7 +64,7 @@ def rewrite(message: Message) -> None:
         refusal = ["bad_json", f"the body cannot be decoded ({type(error).__name__})"]
         id_ = headers.get("id")
         task, args, kwargs = ENRICH, [body], {}
-    named = isinstance(id_, str) and id_.isprintable() and 0 < len(id_) <= _ID_LIMIT
+    named = isinstance(id_, str) and _ID.fullmatch(id_)
     message.headers = {
         "task": task,
         "id": id_ if named else digest[:32],
