@@ -58,9 +58,14 @@ class Linear(Part):
     iterations."""
 
     value: float
+    values: dict[str, float] = Field(default_factory=dict)
     classes: float
     flags: float
     steps: int = 60
+
+    def of(self, name: str) -> float:
+        """The penalty of the value `name`."""
+        return self.values.get(name, self.value)
 
 
 class Net(Part):
@@ -80,6 +85,7 @@ class Plan(Part):
     seed: int = 7
     folds: int = Field(default=5, ge=3)
     ship: bool = True
+    synthetic_people: int = Field(default=800, ge=0)
     ngram_bits: int = Field(default=17, ge=12, le=20)
     class_power: float = Field(
         default=0.5, ge=0, le=1, description="Emotion classes weigh 1 / frequency^power."

@@ -17,7 +17,7 @@ class TrainerSettings(BaseSettings):
     )
 
     cache_dir: Path = Field(
-        Path(".cache"), description="Folder of the exported encoder and of cached embeddings."
+        default=Path(".cache"), description="Folder of the exported encoder and of cached embeddings."
     )
-    inference_threads: int = Field(2, ge=1, description="CPU threads of the encoder.")
-    streams: int = Field(2, ge=1, description="Encoder batches computed at once on the CPU.")
+    inference_threads: int = Field(default=2, ge=1, description="CPU threads of the encoder.")
+    streams: int = Field(default=2, ge=1, description="Encoder batches computed at once on the CPU.")

@@ -77,7 +77,7 @@ def _ngrams(counts: csr_matrix, targets: Targets, rows: Rows, plan: Plan) -> Ngr
         parts.append(
             linear.descend(
                 weighed[used], targets.values[name][used][:, None], weight,
-                loss="squared", penalty=plan.ngrams.value, steps=plan.ngrams.steps,
+                loss="squared", penalty=plan.ngrams.of(name), steps=plan.ngrams.steps,
             )
         )  # fmt: skip
         names.append(name)
@@ -117,7 +117,7 @@ def _embedding(dense: Floats, targets: Targets, rows: Rows, plan: Plan, taxonomy
     for name in (*_VALUES, "congruence"):
         used, weight = _used(targets, name, rows)
         parts.append(
-            linear.ridge(x[used], targets.values[name][used][:, None], weight, penalty=penalties.value)
+            linear.ridge(x[used], targets.values[name][used][:, None], weight, penalty=penalties.of(name))
         )
         names.append(name)
     for labels, mass, name in (

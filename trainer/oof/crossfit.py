@@ -12,7 +12,7 @@ from trainer.features.build import rows_of
 from trainer.features.targets import Targets
 from trainer.fit import text
 from trainer.plan import Plan
-from worker.appraise import bases
+from worker.appraise import bases, nuance_targets
 from worker.events.taxonomy import Taxonomy
 from worker.features.assemble import Features
 
@@ -36,11 +36,17 @@ def cross_fit(
     advance: Callable[[int], None],
 ) -> dict[str, Columns]:
     """The matrix of stage A: variable -> base -> out-of-fold predictions [n] or [n, k], as
-    `worker.appraise.bases` gives them."""
+    `worker.appraise.bases` gives them; `expressed.nuance` and `invoked.nuance` hold Eb's 36 logits."""
     whole: dict[str, Columns] = {}
     for train, held in splits(fold):
         models = text.fit(features, targets, train, plan, taxonomy)
-        for variable, columns in bases(models, rows_of(features, held)).items():
+        part = rows_of(features, held)
+        predicted = bases(models, part)
+        scores = models.embedding.predict(part.dense)
+        for name in ("expressed", "invoked"):
+            start = models.embedding.targets.index(nuance_targets(name, taxonomy)[0])
+            predicted[f"{name}.nuance"] = {"Eb": scores[:, start : start + 36]}
+        for variable, columns in predicted.items():
             for base, values in columns.items():
                 into = whole.setdefault(variable, {}).setdefault(
                     base, np.full((len(fold), *values.shape[1:]), np.nan)

@@ -110,12 +110,12 @@ def settle(
     )
 
 
-def _timelines(
-    reflections: Sequence[Reflection], history: Floats, rows: NDArray[np.intp]
-) -> list[Timeline]:
+def _timelines(reflections: Sequence[Reflection], history: Floats, rows: NDArray[np.intp]) -> list[Timeline]:
     """The timelines of `rows`, made of all reflections of each person."""
     moments: defaultdict[str, list[Moment]] = defaultdict(list)
-    for number in sorted(range(len(reflections)), key=lambda i: (reflections[i].created_at, reflections[i].id)):
+    for number in sorted(
+        range(len(reflections)), key=lambda i: (reflections[i].created_at, reflections[i].id)
+    ):
         one = reflections[number]
         moments[one.user_id].append(Moment(id=one.id, created_at=one.created_at, history=history[number]))
     cuts = []
@@ -123,7 +123,9 @@ def _timelines(
         one = reflections[number]
         known = moments[one.user_id]
         before = bisect_left(known, one.created_at, key=lambda moment: moment.created_at)
-        cuts.append(Timeline.cut(known[max(0, before - TIMELINE_LIMIT) : before], one.created_at, len(HISTORY)))
+        cuts.append(
+            Timeline.cut(known[max(0, before - TIMELINE_LIMIT) : before], one.created_at, len(HISTORY))
+        )
     return cuts
 
 

@@ -1,0 +1,203 @@
+"""Person-wise cross-validation of the whole recipe, beside the simple references on the same folds.
+
+python -m trainer.evaluate.crossval --data semeval.jsonl [more.jsonl ...] [--plan starter] [--folds 5]
+
+Nothing is shared with the held-out people: for each fold a bundle is rebuilt from everybody else's rows
+(with its own inner cross-fitting, gates and calibrators), written, opened by the worker's own pipeline, and
+the held-out people are perceived by it three times: each text as a stranger's only one, with the person's
+earlier texts, and with the earlier self-reports as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+from scipy.sparse import hstack
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import Ridge
+
+from trainer import plan as plans
+from trainer import rebuild
+from trainer.data import labelled
+from trainer.data.duplicates import clusters
+from trainer.data.labelled import Labelled
+from trainer.evaluate.metrics import Composite, composite, rmse
+from trainer.features.build import embed
+from trainer.plan import Plan
+from trainer.settings import TrainerSettings
+from trainer.splits import folds
+from worker.errors import FeltsenseError
+from worker.events.perception import Perception
+from worker.events.reflection import Reflection
+from worker.pipeline import Pipeline
+from worker.settings import Settings
+
+Floats = NDArray[np.float64]
+KINDS = ("valence", "arousal")
+REGIMES = ("text alone", "with earlier texts", "with earlier self-reports")
+
+
+def cross_validate(
+    rows: Sequence[Labelled],
+    plan: Plan,
+    *,
+    source: str,
+    count: int,
+    console: Console,
+    settings: TrainerSettings,
+) -> tuple[list[Labelled], dict[str, Floats]]:
+    """The judged rows (those of `source` with both labels), and for every way of predicting them [n, 2]:
+    valence, arousal."""
+    judged = [row for row in rows if row.source == source and all(kind in row.labels for kind in KINDS)]
+    people = [row.reflection.user_id for row in rows]
+    group = folds.groups(
+        people, clusters([row.reflection.text for row in rows]).tolist(), [row.cluster for row in rows]
+    )
+    fold = dict(
+        zip(
+            (row.reflection.id for row in rows),
+            folds.assign(group, [row.source for row in rows], folds=count, seed=plan.seed + 1),
+            strict=True,
+        )
+    )
+    fold_of = np.array([fold[row.reflection.id] for row in judged])
+    found = {name: np.full((len(judged), 2), np.nan) for name in REGIMES}
+    for number in range(count):
+        console.print(f"outer fold {number + 1} of {count}")
+        held = np.flatnonzero(fold_of == number)
+        with tempfile.TemporaryDirectory() as scratch:
+            bundle = Path(scratch) / "bundle"
+            train = [row for row in rows if fold[row.reflection.id] != number]
+            rebuild.fit(train, plan, bundle, console, settings)
+            worker = Settings(
+                cache_dir=settings.cache_dir, device_plan=("CPU",), temporal_device_plan=("CPU",)
+            )
+            with Pipeline.open(bundle, worker) as pipeline:
+                for name, values in _perceive(pipeline, [judged[row].reflection for row in held]).items():
+                    found[name][held] = values
+    return judged, found | references(judged, fold_of, settings)
+
+
+def _perceive(pipeline: Pipeline, held: Sequence[Reflection]) -> dict[str, Floats]:
+    silent = [replace(one, self_report=None) for one in held]
+    strangers = [replace(one, user_id=f"{number}") for number, one in enumerate(silent)]
+    regimes = dict(zip(REGIMES, (strangers, silent, held), strict=True))
+    return {name: _values(pipeline.perceive(part), part) for name, part in regimes.items()}
+
+
+def _values(perceptions: Sequence[Perception], order: Sequence[Reflection]) -> Floats:
+    by_id = {one.appraisal.reflection.id: one.placement for one in perceptions}
+    return np.array([[by_id[one.id].valence, by_id[one.id].arousal] for one in order])
+
+
+def references(
+    judged: Sequence[Labelled], fold: NDArray[np.int64], settings: TrainerSettings
+) -> dict[str, Floats]:
+    """Ridge on TF-IDF (words 1-2, characters 2-5), on the sentence embedding, their average, and the
+    average plus half of the person's earlier mean self-report, shrunken by two pseudo-reports; all on the
+    same folds [n, 2]."""
+    texts = [row.reflection.text for row in judged]
+    truth = np.array([[row.labels[kind] for kind in KINDS] for row in judged])
+    vectors = embed(texts, settings=settings, advance=lambda _: None).astype(np.float64)
+    counted, embedded = np.full_like(truth, np.nan), np.full_like(truth, np.nan)
+    for number in range(int(fold.max()) + 1):
+        train, held = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+        parts = [
+            TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2),
+            TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True, min_df=2),
+        ]
+        x = hstack([part.fit_transform([texts[row] for row in train]) for part in parts]).tocsr()
+        z = hstack([part.transform([texts[row] for row in held]) for part in parts]).tocsr()
+        counted[held] = Ridge(2.0).fit(x, truth[train]).predict(z)
+        embedded[held] = Ridge(3.0).fit(vectors[train], truth[train]).predict(vectors[held])
+    average = (counted + embedded) / 2
+    return {
+        "reference: TF-IDF ridge": counted,
+        "reference: MiniLM ridge": embedded,
+        "reference: their average": average,
+        "reference: average + half the earlier mean": average + 0.5 * _earlier_mean(judged, truth),
+    }
+
+
+def _earlier_mean(judged: Sequence[Labelled], truth: Floats) -> Floats:
+    out = np.empty_like(truth)
+    for at, row in enumerate(judged):
+        one = row.reflection
+        earlier = [
+            truth[other]
+            for other, candidate in enumerate(judged)
+            if candidate.reflection.user_id == one.user_id
+            and candidate.reflection.created_at < one.created_at
+        ]
+        out[at] = (np.sum(earlier, axis=0) + 2 * 0.5) / (len(earlier) + 2)
+    return out
+
+
+def score(
+    judged: Sequence[Labelled], found: Mapping[str, Floats]
+) -> dict[str, dict[str, tuple[Composite, float]]]:
+    """Way of predicting -> kind -> (composite r with its parts, RMSE)."""
+    people = [row.reflection.user_id for row in judged]
+    truth = {kind: np.array([row.labels[kind] for row in judged]) for kind in KINDS}
+    return {
+        name: {
+            kind: (composite(truth[kind], values[:, at], people), rmse(truth[kind], values[:, at]))
+            for at, kind in enumerate(KINDS)
+        }
+        for name, values in found.items()
+    }
+
+
+def table(scores: Mapping[str, Mapping[str, tuple[Composite, float]]], rows: int, people: int) -> Table:
+    shown = Table(title=f"person-wise cross-validation: {rows} rows of {people} people", title_justify="left")
+    shown.add_column("predicted by")
+    for kind in KINDS:
+        for part in ("composite r", "within", "between", "RMSE"):
+            shown.add_column(f"{kind} {part}" if part == "composite r" else part, justify="right")
+    for name, kinds in scores.items():
+        cells = []
+        for kind in KINDS:
+            r, error = kinds[kind]
+            cells += [f"{value:.3f}" for value in (r.value, r.within, r.between, error)]
+        shown.add_row(name, *cells)
+    return shown
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m trainer.evaluate.crossval", description="Judge the recipe."
+    )
+    parser.add_argument("--data", nargs="+", type=Path, required=True, help="labelled JSONL files")
+    parser.add_argument("--plan", default="starter", help="a plan of trainer/plans, or a TOML file")
+    parser.add_argument("--source", default="semeval2026", help="the source whose people are judged")
+    parser.add_argument("--folds", type=int, default=5, help="outer folds")
+    options = parser.parse_args(arguments)
+    console = Console(width=150)
+    try:
+        judged, found = cross_validate(
+            labelled.load(options.data),
+            plans.read(options.plan),
+            source=options.source,
+            count=options.folds,
+            console=console,
+            settings=TrainerSettings(),
+        )
+    except FeltsenseError as error:
+        console.print(f"[red]{error}[/red]")
+        return error.exit_code
+    console.print(table(score(judged, found), len(judged), len({row.reflection.user_id for row in judged})))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""The last level, out of fold: intervals, risk scores, and when an emotion is named or a flag raised."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.calibrate import maps, thresholds
+from trainer.features.targets import Targets
+from trainer.oof.appraisal import Appraised
+from trainer.oof.crossfit import Columns, splits
+from trainer.oof.placement import Placed
+from trainer.oof.stack import bounds
+from worker.appraise import RISK
+from worker.bundle.contents import INTERVALS
+from worker.calibrate.interval import Interval
+from worker.calibrate.maps import Calibrator
+from worker.events.variables import FLAGS
+from worker.models.hierarchy import Thresholds, softmax
+from worker.risk import level
+
+Floats = NDArray[np.float64]
+
+MICRO_SCALE = 12.0
+"""Micros have no labels: their share within a nuance is the softmax of this times the cosines to their
+phrases."""
+EMOTIONS = ("expressed", "invoked")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decided:
+    """What the bundle needs beside the stacks. `ends[name]` are cross-fitted intervals: [n, 2] for
+    willingness, [m, 2] for stage B's; `risk` [n, len(FLAGS)] the cross-fitted scores, floor included."""
+
+    intervals: dict[str, Interval]
+    ends: dict[str, Floats]
+    flags: dict[str, Calibrator]
+    risk: Floats
+    risk_thresholds: dict[str, float]
+    thresholds: dict[str, Thresholds]
+    nuance_temperature: dict[str, float]
+
+
+def settle(
+    targets: Targets,
+    columns: dict[str, Columns],
+    screens: Floats,
+    appraised: Appraised,
+    placed: Placed,
+    fold: NDArray[np.int64],
+) -> Decided:
+    """Everything from cross-fitted values; `screens` [n, len(FLAGS)] is the lexical floor of the flags."""
+    intervals, ends = _intervals(targets, appraised, placed, fold)
+    flags, risk = _risk(targets, columns["risk"], screens, fold)
+    weight = targets.weight["risk"]
+    chosen, temperature = {}, {}
+    for name in EMOTIONS:
+        goal = getattr(targets, name)
+        used = targets.weight[name] > 0
+        logits = columns[f"{name}.nuance"]["Eb"].reshape(-1, 6, 6)
+        temperature[name] = _temperature(
+            logits, targets.nuances[name].reshape(-1, 6, 6), targets.weight[name]
+        )
+        chosen[name] = thresholds.emotion(
+            appraised.stacks[name].after[used],
+            goal[used],
+            softmax(logits[used] / temperature[name]),
+            targets.nuances[name][used],
+        )
+    return Decided(
+        intervals=intervals,
+        ends=ends,
+        flags=flags,
+        risk=risk,
+        risk_thresholds={
+            flag: thresholds.flag(risk[seen, at], targets.risk[seen, at], weight[seen])
+            for at, flag in enumerate(FLAGS)
+            for seen in [np.isfinite(targets.risk[:, at]) & (weight > 0)]
+        },
+        thresholds=chosen,
+        nuance_temperature=temperature,
+    )
+
+
+def _intervals(
+    targets: Targets, appraised: Appraised, placed: Placed, fold: NDArray[np.int64]
+) -> tuple[dict[str, Interval], dict[str, Floats]]:
+    valence, ahead = placed.stacks["valence"].after, placed.stacks["expected_valence"].after
+    intervals, ends = {}, {}
+    for name in INTERVALS:
+        label = name.removeprefix("expected_")
+        if name == "willingness":
+            goal, weight = targets.values[name], targets.weight[name]
+            intervals[name], ends[name] = bounds(appraised.stacks[name].after, goal, weight, fold)
+        elif name == "comparator":
+            weight = placed.weight["valence"] * placed.diary
+            goal = placed.target["valence"] - ahead
+            intervals[name], ends[name] = bounds(valence - ahead, goal, weight, placed.fold, lowest=-1.0)
+        else:
+            weight = placed.weight[label] * (placed.diary if name != label else 1.0)
+            value = placed.stacks[name].after
+            intervals[name], ends[name] = bounds(value, placed.target[label], weight, placed.fold)
+    return intervals, ends
+
+
+def _risk(
+    targets: Targets, logits: Columns, screens: Floats, fold: NDArray[np.int64]
+) -> tuple[dict[str, Calibrator], Floats]:
+    """Platt maps of the bases' mean logit for the bundle, and cross-fitted scores with the floor [n,
+    len(FLAGS)]."""
+    mean = np.mean(list(logits.values()), axis=0)
+    weight = targets.weight["risk"]
+    scores = np.full_like(mean, np.nan)
+    flags = {}
+    for at, name in enumerate(RISK):
+        labelled = np.isfinite(targets.risk[:, at]) & (weight > 0)
+        flags[name] = maps.flag(mean[labelled, at], targets.risk[labelled, at], weight[labelled])
+        for train, held in splits(fold):
+            rows = train & labelled
+            fitted = maps.flag(mean[rows, at], targets.risk[rows, at], weight[rows])
+            scores[held, at] = fitted.apply(mean[held, at])
+    return flags, level.combine(screens, scores)
+
+
+def _temperature(logits: Floats, nuances: Floats, weight: Floats) -> float:
+    """What divides nuance logits [n, 6, 6] so that the odds within a core fit the labels best."""
+    rows, cores = np.nonzero(nuances.sum(axis=2) > 0)
+    mass = nuances[rows, cores]
+    odds = softmax(logits[rows, cores])
+    return maps.distribution(odds, mass / mass.sum(axis=1, keepdims=True), weight[rows]).slope
