@@ -11,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from trainer.errors import TrainerError
+
 REJECTED = 3
 
 commands = typer.Typer(rich_markup_mode=None)
@@ -56,3 +58,46 @@ def import_(
         err=True,
     )
     raise typer.Exit(REJECTED if summary.refusals else 0)
+
+
+@commands.command("synth")
+def synth(
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Labelled JSONL.")],
+    people: Annotated[int, typer.Option(min=1, help="How many synthetic people.")] = 800,
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal files.")] = 7,
+) -> None:
+    """Write the synthetic edge cases.
+
+    They stand in for what no public corpus that may ship has; figures on them are called synthetic.
+
+    \b
+    Example: feltsense synth --out synthetic.jsonl --people 200
+    """
+    from trainer.data.synthetic import write
+
+    try:
+        count = write(out, people, seed)
+    except OSError as error:
+        raise TrainerError(f"cannot write {out}: {error.strerror}") from error
+    typer.echo(f"{count} events of {people} synthetic people", err=True)
+
+
+@commands.command("train")
+def train(
+    data: Annotated[list[Path], typer.Option(metavar="FILE", help="Labelled JSONL; several may follow.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The bundle's folder.")],
+    plan: Annotated[
+        str, typer.Option(metavar="NAME|PATH", help="A plan of trainer/plans, or a TOML file.")
+    ] = "starter",
+    more: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", hidden=True)] = None,
+) -> None:
+    """Fit a bundle on labelled files.
+
+    \b
+    Example: feltsense train --data emobank.jsonl semeval2026.jsonl --plan starter --out bundles/mine
+    """
+    from rich.console import Console
+
+    from trainer.rebuild import rebuild
+
+    rebuild([*data, *(more or ())], plan, out, Console(stderr=True))

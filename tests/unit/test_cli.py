@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -12,41 +11,30 @@ from pathlib import Path
 import orjson
 import pytest
 
+from tests.support.program import feltsense, needs_plugins
 from worker import cli
+from worker.client.addresses import broker_url, database_url
 from worker.errors import BundleRefused, ServiceMissing, UsageError
+from worker.settings import Settings
 
-COMMANDS = ["up", "publish", "show", "enrich", "doctor", "bundle verify", "bundle show", "version", "import"]
-
-
-def feltsense(
-    *arguments: str, cwd: Path | None = None, stdin: bytes = b"", **environment: str
-) -> subprocess.CompletedProcess[bytes]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("FELTSENSE_")}
-    root = str(Path(cli.__file__).parents[1])
-    paths = os.pathsep.join([root, kept.get("PYTHONPATH", "")])
-    return subprocess.run(
-        [sys.executable, "-m", "worker.cli", *arguments],
-        cwd=cwd,
-        input=stdin,
-        capture_output=True,
-        timeout=60,
-        env={**kept, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "COLUMNS": "100", **environment},
-    )
-
-
-def needs_plugins() -> None:
-    """The trainer's commands are found through the installed package's entry points."""
-    from importlib import metadata
-
-    if not metadata.entry_points(group=cli.EXTENSIONS):
-        if os.environ.get("CI"):
-            pytest.fail("feltsense is not installed in this environment")
-        pytest.skip("feltsense is not installed in this environment (make test installs it)")
+COMMANDS = [
+    "up",
+    "publish",
+    "show",
+    "enrich",
+    "doctor",
+    "bundle verify",
+    "bundle show",
+    "version",
+    "import",
+    "synth",
+    "train",
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself_with_an_example(command: str) -> None:
-    if command == "import":
+    if command in ("import", "synth", "train"):
         needs_plugins()
     shown = feltsense(*command.split(), "--help")
     assert shown.returncode == 0
@@ -137,14 +125,29 @@ def test_a_broker_that_does_not_answer_is_named_without_its_password(tmp_path: P
     assert "SECRET" not in said
 
 
-def test_a_state_file_that_is_no_state_file_is_named(tmp_path: Path) -> None:
-    (tmp_path / "run").mkdir()
-    for content in ("{", "[]", "{}"):
-        (tmp_path / "run" / "feltsense.json").write_text(content)
-        result = feltsense("publish", "-", cwd=tmp_path)
-        assert result.returncode == 4
-        assert b"feltsense.json" in result.stderr
-        assert b"start `feltsense up`" in result.stderr
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "cannot be read (JSONDecodeError)"),
+        ("[]", "cannot be read (AttributeError)"),
+        ("{}", "names no broker_url"),
+        ('{"broker_url": null}', "names no broker_url"),
+    ],
+)
+def test_a_state_file_that_is_no_state_file_is_named(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "feltsense.json").write_text(content)
+    with pytest.raises(ServiceMissing) as raised:
+        broker_url(Settings(run_dir=tmp_path, broker_url=None))
+    assert message in str(raised.value)
+    assert "start `feltsense up`, or set FELTSENSE_BROKER_URL" in str(raised.value)
+
+
+def test_the_settings_come_before_the_state_file(tmp_path: Path) -> None:
+    (tmp_path / "feltsense.json").write_text(
+        '{"broker_url": "redis://told", "database_url": "postgresql://told"}'
+    )
+    assert broker_url(Settings(run_dir=tmp_path, broker_url=None)) == "redis://told"
+    assert database_url(Settings(run_dir=tmp_path, database_url="postgresql://set")) == "postgresql://set"
 
 
 @pytest.mark.parametrize(
@@ -180,7 +183,7 @@ def test_import_writes_labelled_lines_and_names_what_it_left_out(tmp_path: Path)
 
     folder = write(tmp_path / "sdcnl", "sdcnl")
     out = tmp_path / "out.jsonl"
-    result = CliRunner().invoke(commands, [str(part) for part in ("sdcnl", folder, "--out", out)])
+    result = CliRunner().invoke(commands, [str(part) for part in ("import", "sdcnl", folder, "--out", out)])
     assert result.exit_code == 3
     assert "training-set.csv row 3: text_too_long" in result.stderr
     assert "1 events of 1 people from 2 rows, 1 rejected; licence none stated, may not train" in result.stderr
