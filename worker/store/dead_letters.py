@@ -39,8 +39,8 @@ class DeadLetter:
 _PARK = """
 INSERT INTO dead_letters AS d
     (message_id, position, reflection_id, revision, user_id, reason, field, detail, payload, attempts)
-SELECT * FROM unnest(%s::text[], %s::int[], %s::text[], %s::int[], %s::text[], %s::text[], %s::text[], %s::text[],
-                     %s::bytea[], %s::int[])
+SELECT * FROM unnest(%b::text[], %b::int[], %b::text[], %b::int[], %b::text[], %b::text[], %b::text[], %b::text[],
+                     %b::bytea[], %b::int[])
          AS a (message_id, position, reflection_id, revision, user_id, reason, field, detail, payload, attempts)
 ORDER BY a.message_id COLLATE "C", a.position
 ON CONFLICT (message_id, position) DO UPDATE SET
@@ -51,7 +51,7 @@ _GIVE_UP = """
 UPDATE deliveries d SET state = 'dead', finished_at = clock_timestamp()
 FROM (
     SELECT o.reflection_id, o.revision
-    FROM unnest(%s::text[], %s::int[]) AS a (id, revision)
+    FROM unnest(%b::text[], %b::int[]) AS a (id, revision)
     JOIN deliveries o ON o.reflection_id = a.id AND o.revision = a.revision AND o.state = 'accepted'
     ORDER BY o.reflection_id, o.revision FOR UPDATE OF o
 ) given_up

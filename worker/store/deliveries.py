@@ -62,9 +62,9 @@ INSERT INTO reflections AS r
 SELECT a.id, a.user_id, a.revision, a.created_at, a.utc_offset_min, a.timezone, a.local_day, a.lang, a.device, a.text,
        a.digest, a.self_valence, a.self_arousal, string_to_array(a.self_emotion, E'\\x1f'), a.consent_training,
        a.screen_level, a.screen_score, a.screen::jsonb
-FROM unnest(%s::text[], %s::text[], %s::int[], %s::timestamptz[], %s::int[], %s::text[], %s::date[], %s::text[],
-            %s::text[], %s::text[], %s::bytea[], %s::float8[], %s::float8[], %s::text[], %s::bool[], %s::text[],
-            %s::float8[], %s::text[])
+FROM unnest(%b::text[], %b::text[], %b::int[], %b::timestamptz[], %b::int[], %b::text[], %b::date[], %b::text[],
+            %b::text[], %b::text[], %b::bytea[], %b::float8[], %b::float8[], %b::text[], %b::bool[], %b::text[],
+            %b::float8[], %b::text[])
   AS a (id, user_id, revision, created_at, utc_offset_min, timezone, local_day, lang, device, text, digest,
         self_valence, self_arousal, self_emotion, consent_training, screen_level, screen_score, screen)
 ORDER BY a.id COLLATE "C"
@@ -82,14 +82,14 @@ RETURNING r.id, r.xmax = 0
 
 _STORED = """
 SELECT a.id, r.user_id, r.revision, r.digest, r.deleted_at IS NOT NULL, d.state, d.model_version
-FROM unnest(%s::text[], %s::int[]) AS a (id, revision)
+FROM unnest(%b::text[], %b::int[]) AS a (id, revision)
 JOIN reflections r ON r.id = a.id
 LEFT JOIN deliveries d ON d.reflection_id = a.id AND d.revision = a.revision
 """
 
 _PIN = """
 INSERT INTO deliveries AS d (reflection_id, revision, model_version, state, attempts, lane)
-SELECT a.id, a.revision, %s, 'accepted', 1, %s FROM unnest(%s::text[], %s::int[]) AS a (id, revision)
+SELECT a.id, a.revision, %s, 'accepted', 1, %s FROM unnest(%b::text[], %b::int[]) AS a (id, revision)
 ORDER BY a.id COLLATE "C", a.revision
 ON CONFLICT (reflection_id, revision) DO UPDATE SET attempts = d.attempts + 1, state = 'accepted', finished_at = NULL
 WHERE d.state <> 'done'

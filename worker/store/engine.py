@@ -90,17 +90,27 @@ class Store:
         """One round trip. Raises ServiceMissing when the database does not answer."""
         self.transact(lambda cursor: cursor.execute("SELECT 1"))
 
-    def migrate(self, revision: str = "head") -> None:
-        """Bring the schema to `revision` (an Alembic identifier, "head" or "base"), rows kept; safe from many processes.
+    def migrate(self) -> None:
+        """Bring the schema up to date, rows kept; safe when many processes do it at once.
 
         Raises ServiceMissing when the database does not answer.
         """
+        self._alembic(command.upgrade, "head")
+
+    def downgrade(self, revision: str) -> None:
+        """Take the schema back to an older Alembic revision, or to nothing ("base").
+
+        Raises ServiceMissing when the database does not answer.
+        """
+        self._alembic(command.downgrade, revision)
+
+    def _alembic(self, step: Callable[[Config, str], None], revision: str) -> None:
         try:
             with self._engine.connect() as connection:
                 config = Config()
-                config.set_main_option("script_location", str(MIGRATIONS))
+                config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
                 config.attributes["connection"] = connection
-                (command.downgrade if revision == "base" else command.upgrade)(config, revision)
+                step(config, revision)
                 connection.commit()
             return
         except sa.DBAPIError as error:

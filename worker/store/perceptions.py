@@ -34,11 +34,11 @@ class Settled:
     superseded: tuple[str, ...]
 
 
-_LOCK = "SELECT pg_advisory_xact_lock(a.key) FROM unnest(%s::int8[]) AS a (key)"
+_LOCK = "SELECT pg_advisory_xact_lock(a.key) FROM unnest(%b::int8[]) AS a (key)"
 
 _STANDING = """
 SELECT a.id, t.created_at
-FROM unnest(%s::text[], %s::int[]) AS a (id, revision)
+FROM unnest(%b::text[], %b::int[]) AS a (id, revision)
 JOIN reflections r ON r.id = a.id AND r.revision = a.revision AND r.deleted_at IS NULL
 LEFT JOIN traces t ON t.reflection_id = a.id AND t.model_version = %s
 """
@@ -46,7 +46,7 @@ LEFT JOIN traces t ON t.reflection_id = a.id AND t.model_version = %s
 _TRACE = """
 INSERT INTO traces AS t (reflection_id, model_version, user_id, created_at, static, history)
 SELECT a.id, %s, a.user_id, a.created_at, a.static, a.history
-FROM unnest(%s::text[], %s::text[], %s::timestamptz[], %s::bytea[], %s::bytea[])
+FROM unnest(%b::text[], %b::text[], %b::timestamptz[], %b::bytea[], %b::bytea[])
   AS a (id, user_id, created_at, static, history)
 ORDER BY a.id COLLATE "C"
 ON CONFLICT (reflection_id, model_version) DO UPDATE SET
@@ -64,9 +64,9 @@ SELECT a.id, %s, a.user_id, a.revision, a.created_at, a.valence, a.arousal, stri
        string_to_array(a.expressed, E'\\x1f'), a.willingness, a.congruence, a.comparator, a.expected_valence,
        a.expected_arousal, a.intervals::jsonb, a.emotions::jsonb, a.language, a.language_supported, a.risk_level,
        a.risk_score, a.risk::jsonb, a.provenance::jsonb, a.timings::jsonb, clock_timestamp()
-FROM unnest(%s::text[], %s::text[], %s::int[], %s::timestamptz[], %s::float8[], %s::float8[], %s::text[], %s::text[],
-            %s::float8[], %s::float8[], %s::float8[], %s::float8[], %s::float8[], %s::text[], %s::text[], %s::text[],
-            %s::bool[], %s::text[], %s::float8[], %s::text[], %s::text[], %s::text[])
+FROM unnest(%b::text[], %b::text[], %b::int[], %b::timestamptz[], %b::float8[], %b::float8[], %b::text[], %b::text[],
+            %b::float8[], %b::float8[], %b::float8[], %b::float8[], %b::float8[], %b::text[], %b::text[], %b::text[],
+            %b::bool[], %b::text[], %b::float8[], %b::text[], %b::text[], %b::text[])
   AS a (id, user_id, revision, created_at, valence, arousal, invoked, expressed, willingness, congruence, comparator,
         expected_valence, expected_arousal, intervals, emotions, language, language_supported, risk_level, risk_score,
         risk, provenance, timings)
@@ -88,8 +88,8 @@ UPDATE perceptions p SET
     expected_valence = a.expected_valence, expected_arousal = a.expected_arousal,
     intervals = p.intervals || a.intervals::jsonb, provenance = p.provenance || a.provenance::jsonb,
     repaired_at = clock_timestamp()
-FROM unnest(%s::text[], %s::float8[], %s::float8[], %s::float8[], %s::float8[], %s::float8[], %s::float8[], %s::text[],
-            %s::text[])
+FROM unnest(%b::text[], %b::float8[], %b::float8[], %b::float8[], %b::float8[], %b::float8[], %b::float8[], %b::text[],
+            %b::text[])
   AS a (id, valence, arousal, congruence, comparator, expected_valence, expected_arousal, intervals, provenance)
 WHERE p.reflection_id = a.id AND p.model_version = %s
 """
@@ -98,7 +98,7 @@ _FINISH = """
 UPDATE deliveries d SET state = 'done', finished_at = clock_timestamp(), owner = NULL, lease_until = NULL
 FROM (
     SELECT o.reflection_id, o.revision
-    FROM unnest(%s::text[], %s::int[]) AS a (id, revision)
+    FROM unnest(%b::text[], %b::int[]) AS a (id, revision)
     JOIN deliveries o ON o.reflection_id = a.id AND o.revision <= a.revision AND o.state = 'accepted'
     ORDER BY o.reflection_id, o.revision FOR UPDATE OF o
 ) finished

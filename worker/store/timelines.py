@@ -22,10 +22,11 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _POSTGRES_EPOCH_US = 946_684_800_000_000  # 2000-01-01, from which timestamptz_send counts
 MICROSECOND = timedelta(microseconds=1)
 
-# timestamptz_send: eight bytes a time instead of an object; what follows the first changed time may need placing again.
+# The time on either side is sent as eight bytes instead of an object. OFFSET 0 and the aggregate in the last LATERAL
+# keep the planner from joining a person's whole history first and asking for the span afterwards.
 _STRETCHES = f"""
 WITH changed AS (
-    SELECT * FROM unnest(%(users)s::text[], %(times)s::timestamptz[]) AS a (user_id, created_at)
+    SELECT * FROM unnest(%(users)b::text[], %(times)b::timestamptz[]) AS a (user_id, created_at)
 ), spans AS (
     SELECT c.user_id, min(c.created_at) AS first, range_agg(tstzrange(
         coalesce(before.created_at, c.created_at), coalesce(after.created_at, c.created_at), '[]')) AS ranges
@@ -46,20 +47,23 @@ WITH changed AS (
     ) after
     GROUP BY c.user_id
 )
-SELECT found.user_id, timestamptz_send(lower(found.range)) || timestamptz_send(upper(found.range)),
-       string_agg(timestamptz_send(found.created_at), ''::bytea),
-       string_agg(found.history, ''::bytea),
-       array_agg(found.reflection_id) FILTER (WHERE found.created_at > found.first),
-       string_agg(found.static, ''::bytea) FILTER (WHERE found.created_at > found.first)
+SELECT s.user_id, timestamptz_send(s.low) || timestamptz_send(s.high), found.*
 FROM (
-    SELECT s.user_id, s.first, span.range, t.created_at, t.history, t.reflection_id, t.static
-    FROM spans s
-    CROSS JOIN LATERAL unnest(s.ranges) AS span (range)
-    JOIN traces t ON t.user_id = s.user_id AND t.model_version = %(version)s
-        AND t.created_at BETWEEN lower(span.range) AND upper(span.range)
-    ORDER BY s.user_id, span.range, t.created_at, t.reflection_id
+    SELECT spans.user_id, spans.first, lower(u.span) AS low, upper(u.span) AS high
+    FROM spans CROSS JOIN LATERAL unnest(spans.ranges) AS u (span) OFFSET 0
+) s
+CROSS JOIN LATERAL (
+    SELECT string_agg(timestamptz_send(t.created_at), ''::bytea) AS times,
+           string_agg(t.history, ''::bytea),
+           array_agg(t.reflection_id) FILTER (WHERE t.created_at > s.first),
+           string_agg(t.static, ''::bytea) FILTER (WHERE t.created_at > s.first)
+    FROM (
+        SELECT t.created_at, t.history, t.reflection_id, t.static FROM traces t
+        WHERE t.user_id = s.user_id AND t.model_version = %(version)s AND t.created_at BETWEEN s.low AND s.high
+        ORDER BY t.created_at, t.reflection_id
+    ) t
 ) found
-GROUP BY found.user_id, found.range
+WHERE found.times IS NOT NULL
 """
 
 
