@@ -1,4 +1,4 @@
-"""The sample that `make demo` publishes: what its generator makes, with exactly the intended lines refused."""
+"""The sample that `make demo` publishes is what its generator makes; only the intended lines are refused."""
 
 from __future__ import annotations
 

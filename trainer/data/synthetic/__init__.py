@@ -14,6 +14,9 @@ from typing import Any
 
 from trainer.data.synthetic import population
 
+PEOPLE = 800
+SEED = 7
+
 
 def people(seed: int, count: int) -> Iterator[dict[str, Any]]:
     """Labelled events of `count` people, person by person in order of time; equal seeds give equal events.
@@ -24,7 +27,7 @@ def people(seed: int, count: int) -> Iterator[dict[str, Any]]:
     return population.people(seed, count)
 
 
-def write(out: Path, people: int, seed: int) -> int:
+def write(out: Path, people: int = PEOPLE, seed: int = SEED) -> int:
     """Write the events of `people` people to `out` as JSON lines and return how many there are."""
     lines = [json.dumps(event, ensure_ascii=False) for event in population.people(seed, people)]
     out.write_text("\n".join(lines) + "\n", encoding="utf-8")

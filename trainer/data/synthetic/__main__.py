@@ -8,14 +8,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from trainer.data.synthetic import write
+from trainer.data.synthetic import PEOPLE, SEED, write
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="trainer.data.synthetic", description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--people", type=int, default=800)
-    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--people", type=int, default=PEOPLE)
+    parser.add_argument("--seed", type=int, default=SEED)
     options = parser.parse_args()
     count = write(options.out, options.people, options.seed)
     sys.stdout.write(f"{options.out}: {count} events\n")

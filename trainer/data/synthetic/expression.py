@@ -20,6 +20,8 @@ LONG_WORDS = (124, 190)
 """A long entry goes on until it has more words than a limit drawn from this range; the product's LONG
 begins above 120.
 """
+NAMING = 0.5
+"""Share of the open everyday entries that also call the feeling by its name."""
 WILLINGNESS = {"plain": 0.68, "masking": 0.14, "venting": 0.9, "hedging": 0.36, "vague": 0.2}
 FRANKNESS = {
     "sarcasm": 0.42, "suicidal_ideation": 0.64, "self_harm": 0.56, "abuse": 0.62, "profanity": 0.72,
@@ -89,6 +91,12 @@ class Writer:
         self.used.add(line.cluster)
         return source.fill(line.text, self.rng, intensity)
 
+    def named(self, path: tuple[str, ...], intensity: str) -> str:
+        """A sentence that calls the feeling by its name."""
+        text = pick(self.rng, self.grammar.section("naming", self.pool)).text
+        word = pick(self.rng, self.grammar.words[path])
+        return self.grammar.fill(text.replace("{word}", word), self.rng, intensity)
+
     def maybe(self, section: str, chance: float) -> list[str]:
         return [self.one(section)] if self.rng.random() < chance else []
 
@@ -109,20 +117,21 @@ class Writer:
         core, nuance = line.path[:2]
         same = [other for other in self.grammar.feeling(core, nuance, self.pool) if other is not line]
         second = [self.grammar.fill(pick(self.rng, same).text, self.rng, intensity)] if same else []
+        naming = [self.named(line.path, intensity)] if self.rng.random() < NAMING else []
         if habit == "masking" and taxonomy().circumplex(*line.path)[0] < 0.5:
             return self.masked(line, length)
         if habit == "hedging":
             return self.hedged(line, feeling, length)
         venting = habit == "venting"
         if venting:
-            body = [self.one("vent_head"), feeling, *self.maybe("vent_tail", 0.8)]
+            body = [self.one("vent_head"), feeling, *naming, *self.maybe("vent_tail", 0.8)]
             if length != "short":
                 body[1:1] = [self.situation(line.path)]
                 body[3:3] = second
         elif length == "short":
-            body = [*self.maybe("opener", 0.35), feeling]
+            body = [*(naming or self.maybe("opener", 0.5)), feeling]
         else:
-            body = [*self.maybe("opener", 0.4), self.situation(line.path), feeling]
+            body = [*self.maybe("opener", 0.4), self.situation(line.path), feeling, *naming]
             body += [*(second if self.rng.random() < 0.3 else []), *self.maybe("closer", 0.4)]
         if length == "long":
             body = self.stretched(body, [self.situation(line.path), *second])
@@ -162,9 +171,12 @@ class Writer:
     def edge(self, category: str, habit: str, length: str) -> Page:
         """An entry of an edge category; habits only colour it: a hedge before, an outburst around."""
         line = pick(self.rng, self.grammar.section(category, self.pool))
-        body = [*self.maybe(f"{category}.head", 0.5), self.grammar.fill(line.text, self.rng, "high")]
+        body = [
+            *self.maybe(f"{category}.head", 0.2 if length == "short" else 0.5),
+            self.grammar.fill(line.text, self.rng, "high"),
+        ]
         openness, clarity = FRANKNESS[category], 0.97
-        if length != "short" or self.rng.random() < 0.5:
+        if length != "short" or self.rng.random() < 0.25:
             body += [self.one(f"{category}.tail")]
         if habit == "hedging" and category not in ("sarcasm", "negation", "counter"):
             body = [f"{self.one('hedge_head')} {body[0]}", *body[1:], *self.maybe("hedge_tail", 0.6)]

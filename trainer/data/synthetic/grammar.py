@@ -17,6 +17,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from worker.events.taxonomy import taxonomy
+
 FOLDER = Path(__file__).with_name("grammar")
 POOLS = 5
 SHARED = ("slots", "opener", "closer", "detail")
@@ -44,12 +46,15 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Grammar:
-    """All templates of one language: `sections` by name, `feelings` by (core, nuance), `slots` by name."""
+    """All templates of one language: `sections` by name, `feelings` by (core, nuance), `slots` by name,
+    `words` that name the feeling of a path.
+    """
 
     lang: str
     sections: Mapping[str, tuple[Line, ...]]
     feelings: Mapping[tuple[str, str], tuple[Line, ...]]
     slots: Mapping[str, tuple[str, ...]]
+    words: Mapping[tuple[str, ...], tuple[str, ...]]
 
     def section(self, name: str, pool: int | None) -> tuple[Line, ...]:
         """The lines of a section that `pool` may use; KeyError for an unknown section."""
@@ -118,4 +123,20 @@ def grammar(lang: str) -> Grammar:
         row.partition(":")[0]: tuple(value.strip() for value in row.partition(":")[2].split("|"))
         for row in read_sections(FOLDER / f"slots_{lang}.txt")["slots"]
     }
-    return Grammar(lang=lang, sections=sections, feelings=feelings, slots=slots)
+    return Grammar(lang=lang, sections=sections, feelings=feelings, slots=slots, words=naming_words(lang))
+
+
+def naming_words(lang: str) -> dict[tuple[str, ...], tuple[str, ...]]:
+    """Micro path -> the words that name it: micro (twice), nuance, core; in Hinglish its own."""
+    english = {
+        path: tuple(name.lower() for name in (path[2], path[2], path[1], path[0]))
+        for path in taxonomy().paths(3)
+    }
+    if lang == "en":
+        return english
+    rows = read_sections(FOLDER / f"words_{lang}.txt")["words"]
+    own = {
+        row.partition(":")[0]: tuple(word.strip() for word in row.partition(":")[2].split("|"))
+        for row in rows
+    }
+    return {path: (*own[path[1]], words[0]) for path, words in english.items()}
