@@ -10,6 +10,9 @@ from typing import Literal
 
 from worker.features.lexicon import lexicon, rows, spellings
 
+_MIXED, _MOSTLY_HINDI = 0.15, 0.6
+"""Shares of Hindi words from which a text is `mixed`, then `hi-Latn`."""
+_HINDI_HINTS = ("hi", "hi-Latn")
 _ENGLISH, _HINDI, _HOMOGRAPH, _ENGLISH_HOMOGRAPH = 1, 2, 3, 4
 
 
@@ -22,6 +25,9 @@ class Language:
     code: Literal["en", "hi-Latn", "mixed", "hi", "other"]
     hinglish: float
     supported: bool
+
+
+_OTHER = Language(code="other", hinglish=0.0, supported=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,50 +84,45 @@ def detect(words: Sequence[str], scripts: Scripts, hint: str | None = None) -> L
     Emoji, numbers and texts too short to tell count as supported English.
     """
     if scripts.other > scripts.latin + scripts.devanagari:
-        return Language(code="other", hinglish=0.0, supported=False)
+        return _OTHER
     vocabulary, total = _vocabulary(), len(words)
     kinds = [vocabulary.kinds.get(word, 0) for word in words]
     _settle(kinds, hint)
     hindi, english = kinds.count(_HINDI), kinds.count(_ENGLISH)
     if scripts.devanagari > scripts.latin:
-        foreign = _foreign(words, vocabulary)
         return (
-            Language(code="other", hinglish=0.0, supported=False)
-            if foreign > hindi
-            else Language(code="hi", hinglish=1.0, supported=True)
+            Language(code="hi", hinglish=1.0, supported=True)
+            if hindi >= _foreign(words, vocabulary)
+            else _OTHER
         )
     if hindi + english < total and 2 * english <= total:
         foreign = _foreign(words, vocabulary)
         stranger = total >= 8 and hindi + english < 0.1 * total
         if stranger or (foreign >= 2 and foreign > hindi + english and foreign >= 0.2 * total):
-            return Language(code="other", hinglish=0.0, supported=False)
+            return _OTHER
     if hindi + english == 0:
-        code: Literal["en", "hi-Latn"] = "hi-Latn" if hint in ("hi", "hi-Latn") and total else "en"
+        code: Literal["en", "hi-Latn"] = "hi-Latn" if hint in _HINDI_HINTS and total else "en"
         return Language(code=code, hinglish=float(code == "hi-Latn"), supported=True)
     share = hindi / (hindi + english)
-    alone = (
-        hindi == 1 and english > 0 and hint not in ("hi", "hi-Latn")
-    )  # one word is as likely a name or a slip
-    judged: Literal["en", "mixed", "hi-Latn"] = (
-        "en" if alone or share < 0.15 else "mixed" if share < 0.6 else "hi-Latn"
-    )
-    return Language(code=judged, hinglish=share, supported=True)
+    # One Hindi word among English ones is as likely a name or a slip.
+    if share < _MIXED or (hindi == 1 and english > 0 and hint not in _HINDI_HINTS):
+        return Language(code="en", hinglish=share, supported=True)
+    return Language(code="mixed" if share < _MOSTLY_HINDI else "hi-Latn", hinglish=share, supported=True)
 
 
 def _settle(kinds: list[int], hint: str | None) -> None:
     """Decide homographs in place: Hindi beside Hindi; one that is also frequent English only between Hindi
     words, or last."""
     last = len(kinds) - 1
+    hinted = hint in _HINDI_HINTS and _ENGLISH not in kinds and _HOMOGRAPH in kinds
     for i, kind in enumerate(kinds):
         if kind < _HOMOGRAPH:
             continue
         before, after = i > 0 and kinds[i - 1] == _HINDI, i < last and kinds[i + 1] == _HINDI
         if kind == _HOMOGRAPH:
-            kinds[i] = (
-                _HINDI if before or after or (hint in ("hi", "hi-Latn") and _ENGLISH not in kinds) else 0
-            )
+            kinds[i] = _HINDI if before or after or hinted else 0
         else:
-            kinds[i] = _HINDI if before and (after or i == last) else _ENGLISH
+            kinds[i] = _HINDI if hinted or (before and (after or i == last)) else _ENGLISH
 
 
 def _foreign(words: Sequence[str], vocabulary: _Vocabulary) -> int:

@@ -14,7 +14,8 @@ EMOTIONS = ("joy", "trust", "fear", "surprise", "sadness", "disgust", "anger", "
 """Plutchik's eight, the order of every emotion vector of the lexicons."""
 CUES = (
     "intensifier", "diminisher", "negation", "hedge", "politeness",
-    "first_person", "second_person", "third_person", "disclosure", "profanity_en", "profanity_hi", "absolutist", "past", "present", "future", "social",
+    "first_person", "second_person", "third_person", "disclosure",
+    "profanity_en", "profanity_hi", "absolutist", "past", "present", "future", "social",
 )  # fmt: skip
 ROLES = ("", "intensifier", "diminisher", "negation", "negation_hi", "contrast")
 """What a word does to its neighbours; an entry's `role` is a position in this tuple."""

@@ -16,7 +16,8 @@ _CONSONANTS = {
     "ञ": "n", "ट": "t", "ठ": "th", "ड": "d", "ढ": "dh", "ण": "n", "त": "t", "थ": "th", "द": "d",
     "ध": "dh", "न": "n", "प": "p", "फ": "ph", "ब": "b", "भ": "bh", "म": "m", "य": "y", "र": "r",
     "ल": "l", "ळ": "l", "व": "v", "श": "sh", "ष": "sh", "स": "s", "ह": "h", "\u0929": "n", "\u0931": "r",
-    "\u0934": "l", "\u0958": "q", "\u0959": "kh", "\u095a": "g", "\u095b": "z", "\u095c": "d", "\u095d": "dh", "\u095e": "f", "\u095f": "y",
+    "\u0934": "l", "\u0958": "q", "\u0959": "kh", "\u095a": "g", "\u095b": "z", "\u095c": "d",
+    "\u095d": "dh", "\u095e": "f", "\u095f": "y",
 }  # fmt: skip
 _NUKTA = {"क": "q", "ख": "kh", "ग": "g", "ज": "z", "ड": "d", "ढ": "dh", "फ": "f"}
 _VOWELS = {
@@ -32,7 +33,7 @@ _DIGITS = dict(zip("०१२३४५६७८९", "0123456789", strict=True))
 _COMMON = {
     "ham": "hum", "vah": "woh", "ve": "woh", "vo": "woh", "yah": "yeh", "ye": "yeh", "jyada": "zyada",
     "chahie": "chahiye", "vahan": "wahan", "kyon": "kyun", "pahle": "pehle", "bahan": "behen",
-    "rahna": "rehna", "kahna": "kehna",
+    "men": "mein", "rahna": "rehna", "kahna": "kehna",
 }  # fmt: skip
 """Spellings that habit, not the scheme, decides."""
 _WORD = re.compile("[\u0900-\u0963\u0966-\u097f\u200c\u200d]+")

@@ -184,7 +184,8 @@ def _factor(
         denied = denied or known.denied_after.match(match.string, end) is not None
     if denied:
         factor *= NEGATED
-    if not known.first_person.search(before + match.group()):
-        about_others = rule.says in _ABOUT_ONESELF and known.others.search(before) is not None
-        factor *= REPORTED if about_others or reported else 1.0
+    other = known.others.search(before) if rule.says in _ABOUT_ONESELF else None
+    around = before[other.start() :] if other is not None else before
+    if (other is not None or reported) and not known.first_person.search(around + match.group()):
+        factor *= REPORTED
     return factor

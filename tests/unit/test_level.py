@@ -1,0 +1,58 @@
+"""Levels and the floor."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.events.variables import FLAGS, LEVELS
+from worker.risk.level import SEVERE, THRESHOLDS, combine, level
+
+SCORES = st.lists(st.floats(0, 1), min_size=len(FLAGS), max_size=len(FLAGS))
+
+
+def scores(**flags: float) -> list[float]:
+    return [flags.get(flag, 0.0) for flag in FLAGS]
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ({}, "none"),
+        *(({flag: 0.55}, "high") for flag in sorted(SEVERE)),
+        ({"suicidal_ideation": 0.4}, "medium"),
+        ({"suicidal_ideation": 0.24}, "low"),
+        ({"suicidal_ideation": 0.1}, "none"),
+        ({"sociopathic_cues": 0.9}, "medium"),
+        ({"sociopathic_cues": 0.5}, "none"),
+        ({"sarcasm": 0.9}, "low"),
+        ({"profanity": 0.99}, "low"),
+        ({"profanity": 0.25}, "none"),
+        ({"profanity": 0.99, "abuse": 0.6}, "high"),
+    ],
+)
+def test_level_of_scores(flags: dict[str, float], expected: str) -> None:
+    assert level(scores(**flags)) == expected
+
+
+def test_thresholds_are_the_callers() -> None:
+    assert level(scores(abuse=0.6), {**THRESHOLDS, "abuse": 0.9}) == "low"
+
+
+def test_a_missing_threshold_or_flag_is_an_error() -> None:
+    with pytest.raises(KeyError):
+        level(scores(), {"abuse": 0.5})
+    with pytest.raises(ValueError):
+        level([0.0])
+
+
+@given(SCORES, SCORES)
+def test_no_model_brings_the_level_below_the_floor(floor: list[float], model: list[float]) -> None:
+    both = combine(floor, model)
+    assert (both >= floor).all()
+    assert (both >= model).all()
+    assert LEVELS.index(level(both)) >= LEVELS.index(level(floor))
+
+
+def test_a_flag_without_a_model_keeps_its_floor() -> None:
+    assert combine([0.3, 0.2], [np.nan, 0.9]).tolist() == [0.3, 0.9]
