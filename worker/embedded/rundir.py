@@ -36,6 +36,7 @@ def claimed(run_dir: Path) -> Iterator[int]:
         _lock(lock, run_dir)
         os.ftruncate(lock, 0)
         os.pwrite(lock, str(os.getpid()).encode(), 0)
+        (run_dir / STATE).unlink(missing_ok=True)  # a killed supervisor's tells of nothing any more
         yield lock
     finally:
         os.close(lock)
