@@ -18,8 +18,8 @@ import numpy as np
 from trainer.data.synthetic.person import Person
 from worker.events.taxonomy import taxonomy
 
-FIRST_DAY = datetime(2026, 7, 1, tzinfo=UTC)
-"""A date; its zone is replaced by the person's own."""
+FIRST_DAY = datetime(2026, 3, 1, tzinfo=UTC)
+"""A date; its zone is replaced by the person's own. Early enough that no life reaches into the future."""
 WANDER = (0.13, 0.09)
 """Standard deviation of valence and arousal around rest."""
 
