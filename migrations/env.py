@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the revisions on the connection the store hands over, or on FELTSENSE_DATABASE_URL."""
+"""Alembic's entry: runs the revisions on the store's connection, or on FELTSENSE_DATABASE_URL."""
 
 from __future__ import annotations
 

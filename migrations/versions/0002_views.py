@@ -9,7 +9,7 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-# DISTINCT ON names user_id too (a reflection has one), so that a reader's `WHERE user_id = ...` reaches the index.
+# DISTINCT ON names user_id too (a reflection has one): so a reader's `WHERE user_id = ...` reaches the index.
 CURRENT_PERCEPTIONS = """
 CREATE VIEW current_perceptions AS
 SELECT DISTINCT ON (p.user_id, p.reflection_id) p.*
@@ -20,7 +20,8 @@ ORDER BY p.user_id, p.reflection_id, m.active DESC NULLS LAST, p.enriched_at DES
 
 DAILY_MOOD = """
 CREATE VIEW daily_mood AS
-SELECT c.user_id, r.local_day AS day, avg(c.valence) AS valence, avg(c.arousal) AS arousal, count(*) AS reflections
+SELECT c.user_id, r.local_day AS day, avg(c.valence) AS valence, avg(c.arousal) AS arousal,
+       count(*) AS reflections
 FROM current_perceptions c
 JOIN reflections r ON r.id = c.reflection_id
 GROUP BY c.user_id, r.local_day
@@ -43,7 +44,8 @@ FROM (
           WHERE c.user_id = p.user_id AND c.reflection_id = p.reflection_id
       )
     UNION ALL
-    SELECT r.id, r.user_id, r.created_at, r.revision, 'screen', NULL, r.screen_level, r.screen_score, r.screen -> 'flags'
+    SELECT r.id, r.user_id, r.created_at, r.revision, 'screen', NULL, r.screen_level, r.screen_score,
+           r.screen -> 'flags'
     FROM reflections r
     WHERE r.screen_level = 'high' AND r.deleted_at IS NULL
       AND NOT EXISTS (SELECT FROM perceptions p WHERE p.reflection_id = r.id AND p.revision = r.revision)

@@ -38,7 +38,8 @@ def alembic_engine(empty_database_url):
 def relations(url: str) -> set[str]:
     with psycopg.connect(url) as connection:
         rows = connection.execute(
-            "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v', 'i', 'S')"
+            "SELECT relname FROM pg_class"
+            " WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v', 'i', 'S')"
         ).fetchall()
     return {name for (name,) in rows}
 
@@ -57,7 +58,7 @@ def fill(store: Store, url: str) -> None:
             "INSERT INTO labels (reflection_id, source, user_id) VALUES ('r0', 'reviewer', 'u-1')"
         )
         connection.execute(
-            "INSERT INTO reviews (reflection_id, revision, reviewer, decision) VALUES ('r0', 1, 'x', 'called')"
+            "INSERT INTO reviews (reflection_id, revision, reviewer, decision) VALUES ('r0', 1, 'x', 'read')"
         )
         empty = [
             name

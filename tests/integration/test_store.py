@@ -388,7 +388,8 @@ def test_a_lost_connection_is_replaced_at_the_next_call(store, postgres):
     store.ping()
     with psycopg.connect(postgres.url("postgres"), autocommit=True) as admin:
         admin.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND usename IS NOT NULL"
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE pid <> pg_backend_pid() AND usename IS NOT NULL"
         )
     store.ping()
 

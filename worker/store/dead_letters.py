@@ -1,11 +1,13 @@
-"""Where the journey ends for what cannot be enriched: parked with its reason, once, and able to be sent again."""
+"""Where the journey ends for what cannot be enriched: parked once, with its reason, able to be sent again."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
+
+from psycopg import sql
 
 from worker.store.engine import Cursor, Store
 
@@ -18,7 +20,8 @@ _LONGEST = 512
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeadLetter:
-    """One event (or message) that was refused. `payload`: the event as JSON bytes; `parked_at` is set when read back.
+    """One event (or message) that was refused. `payload`: the event as JSON bytes; `parked_at` is set when
+    read back.
 
     `attempts` counts how often its message was delivered. `detail` never quotes text.
     """
@@ -39,9 +42,10 @@ class DeadLetter:
 _PARK = """
 INSERT INTO dead_letters AS d
     (message_id, position, reflection_id, revision, user_id, reason, field, detail, payload, attempts)
-SELECT * FROM unnest(%b::text[], %b::int[], %b::text[], %b::int[], %b::text[], %b::text[], %b::text[], %b::text[],
-                     %b::bytea[], %b::int[])
-         AS a (message_id, position, reflection_id, revision, user_id, reason, field, detail, payload, attempts)
+SELECT *
+FROM unnest(%b::text[], %b::int[], %b::text[], %b::int[], %b::text[], %b::text[], %b::text[], %b::text[],
+            %b::bytea[], %b::int[])
+  AS a (message_id, position, reflection_id, revision, user_id, reason, field, detail, payload, attempts)
 ORDER BY a.message_id COLLATE "C", a.position
 ON CONFLICT (message_id, position) DO UPDATE SET
     attempts = d.attempts + 1, reason = excluded.reason, field = excluded.field, detail = excluded.detail
@@ -62,8 +66,8 @@ WHERE d.reflection_id = given_up.reflection_id AND d.revision = given_up.revisio
 def park(store: Store, letters: Sequence[DeadLetter]) -> None:
     """Write the letters; one that is there already (same message and position) counts an attempt more.
 
-    The delivery of a letter that names `reflection_id` and `revision` becomes `dead`: use it for an accepted event which
-    a later stage could not enrich.
+    The delivery of a letter that names `reflection_id` and `revision` becomes `dead`: use it for an accepted
+    event which a later stage could not enrich.
     """
     if letters:
         store.transact(lambda cursor: give_up(cursor, letters, keep_payload=store.keep_text))
@@ -100,16 +104,12 @@ def write(cursor: Cursor, letters: Sequence[DeadLetter], *, keep_payload: bool) 
 
 def rejected(store: Store, limit: int = 20) -> list[DeadLetter]:
     """The newest `limit` dead letters, newest first."""
-    query = """
-        SELECT message_id, position, reason, detail, reflection_id, revision, user_id, field, payload, attempts, parked_at
-        FROM dead_letters ORDER BY id DESC LIMIT %s
-    """
+    columns = [field.name for field in fields(DeadLetter)]
+    query = sql.SQL("SELECT {} FROM dead_letters ORDER BY id DESC LIMIT %s").format(
+        sql.SQL(", ").join(map(sql.Identifier, columns))
+    )
     rows = store.transact(lambda cursor: cursor.execute(query, (limit,)).fetchall())
-    names = (
-        "message_id", "position", "reason", "detail", "reflection_id", "revision", "user_id", "field", "payload",
-        "attempts", "parked_at",
-    )  # fmt: skip
-    return [DeadLetter(**dict(zip(names, row, strict=True))) for row in rows]
+    return [DeadLetter(**dict(zip(columns, row, strict=True))) for row in rows]
 
 
 def count(store: Store) -> Counter[str]:

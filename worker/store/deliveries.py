@@ -34,7 +34,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Arrival:
-    """An event as a message brought it. `payload`: its JSON bytes, to be retried should it have to be parked."""
+    """An event as a message brought it. `payload`: its JSON bytes, kept should it have to be parked."""
 
     reflection: Reflection
     screen: Risk
@@ -59,28 +59,28 @@ _ADMIT = """
 INSERT INTO reflections AS r
     (id, user_id, revision, created_at, utc_offset_min, timezone, local_day, lang, device, text, digest,
      self_valence, self_arousal, self_emotion, consent_training, screen_level, screen_score, screen)
-SELECT a.id, a.user_id, a.revision, a.created_at, a.utc_offset_min, a.timezone, a.local_day, a.lang, a.device, a.text,
-       a.digest, a.self_valence, a.self_arousal, string_to_array(a.self_emotion, E'\\x1f'), a.consent_training,
-       a.screen_level, a.screen_score, a.screen::jsonb
-FROM unnest(%b::text[], %b::text[], %b::int[], %b::timestamptz[], %b::int[], %b::text[], %b::date[], %b::text[],
-            %b::text[], %b::text[], %b::bytea[], %b::float8[], %b::float8[], %b::text[], %b::bool[], %b::text[],
-            %b::float8[], %b::text[])
+SELECT a.id, a.user_id, a.revision, a.created_at, a.utc_offset_min, a.timezone, a.local_day, a.lang, a.device,
+       a.text, a.digest, a.self_valence, a.self_arousal, string_to_array(a.self_emotion, E'\\x1f'),
+       a.consent_training, a.screen_level, a.screen_score, a.screen::jsonb
+FROM unnest(%b::text[], %b::text[], %b::int[], %b::timestamptz[], %b::int[], %b::text[], %b::date[],
+            %b::text[], %b::text[], %b::text[], %b::bytea[], %b::float8[], %b::float8[], %b::text[],
+            %b::bool[], %b::text[], %b::float8[], %b::text[])
   AS a (id, user_id, revision, created_at, utc_offset_min, timezone, local_day, lang, device, text, digest,
         self_valence, self_arousal, self_emotion, consent_training, screen_level, screen_score, screen)
 ORDER BY a.id COLLATE "C"
 ON CONFLICT (id) DO UPDATE SET
     revision = excluded.revision, created_at = excluded.created_at, utc_offset_min = excluded.utc_offset_min,
-    timezone = excluded.timezone, local_day = excluded.local_day, lang = excluded.lang, device = excluded.device,
-    text = excluded.text, digest = excluded.digest, self_valence = excluded.self_valence,
-    self_arousal = excluded.self_arousal, self_emotion = excluded.self_emotion,
-    consent_training = excluded.consent_training, received_at = now(), screen_level = excluded.screen_level,
-    screen_score = excluded.screen_score, screen = excluded.screen
+    timezone = excluded.timezone, local_day = excluded.local_day, lang = excluded.lang,
+    device = excluded.device, text = excluded.text, digest = excluded.digest,
+    self_valence = excluded.self_valence, self_arousal = excluded.self_arousal,
+    self_emotion = excluded.self_emotion, consent_training = excluded.consent_training, received_at = now(),
+    screen_level = excluded.screen_level, screen_score = excluded.screen_score, screen = excluded.screen
 WHERE r.user_id = excluded.user_id AND r.revision < excluded.revision AND r.deleted_at IS NULL
 RETURNING r.id, r.xmax = 0
 """
-"""A row that was inserted has no xmax; one that was updated carries this transaction's. Refused rows stay locked too."""
+"""An inserted row has no xmax, an updated one this transaction's. Rows left alone are locked all the same."""
 
-_STORED = """
+STORED = """
 SELECT a.id, r.user_id, r.revision, r.digest, r.deleted_at IS NOT NULL, d.state, d.model_version
 FROM unnest(%b::text[], %b::int[]) AS a (id, revision)
 JOIN reflections r ON r.id = a.id
@@ -91,7 +91,8 @@ _PIN = """
 INSERT INTO deliveries AS d (reflection_id, revision, model_version, state, attempts, lane)
 SELECT a.id, a.revision, %s, 'accepted', 1, %s FROM unnest(%b::text[], %b::int[]) AS a (id, revision)
 ORDER BY a.id COLLATE "C", a.revision
-ON CONFLICT (reflection_id, revision) DO UPDATE SET attempts = d.attempts + 1, state = 'accepted', finished_at = NULL
+ON CONFLICT (reflection_id, revision) DO UPDATE SET
+    attempts = d.attempts + 1, state = 'accepted', finished_at = NULL
 WHERE d.state <> 'done'
 """
 
@@ -99,7 +100,7 @@ WHERE d.state <> 'done'
 def accept(
     store: Store, arrivals: Sequence[Arrival], parked: Sequence[DeadLetter], *, model_version: str, lane: str
 ) -> list[Admission]:
-    """Store the arrivals and park the rejected ones in one transaction; one admission per arrival, in their order.
+    """Store the arrivals and park the rejected ones in one transaction; an admission per arrival, in order.
 
     Arrivals of one id behave as if each had come in a call of its own. A CONFLICT is parked here too.
     Raises ServiceMissing, StoreRefused; then nothing of the call is stored.
@@ -130,7 +131,7 @@ def _accept(
         if not by_id:
             continue
         known = (list(by_id), [arrivals[place].reflection.revision for place in by_id.values()])
-        for key, *stored, pinned in cursor.execute(_STORED, known, prepare=True).fetchall():
+        for key, *stored, pinned in cursor.execute(STORED, known, prepare=True).fetchall():
             arrival = arrivals[by_id[key]]
             kind, reason = _judge(arrival.reflection, *stored)
             if reason is not None:
@@ -186,7 +187,7 @@ def _conflict(arrival: Arrival, reason: str) -> DeadLetter:
 
 
 def _rounds(arrivals: Sequence[Arrival]) -> Iterator[list[int]]:
-    """Places of the arrivals, the n-th arrival of each id in the n-th round: one statement cannot touch a row twice."""
+    """Places of the arrivals, the n-th of an id in the n-th round: no statement may touch a row twice."""
     rounds: list[list[int]] = []
     seen: dict[str, int] = {}
     for place, arrival in enumerate(arrivals):
@@ -228,7 +229,7 @@ def _columns(arrivals: Sequence[Arrival], *, keep_text: bool) -> tuple[list[obje
 
 
 def local_day(reflection: Reflection) -> date:
-    """The day it was for the writer: by time zone if that is known here, else by the offset `created_at` came with."""
+    """The day it was for the writer: by the time zone if it is known here, else by the event's offset."""
     zone: ZoneInfo | None = None
     if reflection.timezone is not None:
         try:

@@ -1,4 +1,4 @@
-"""The door to Postgres: one pool, one transaction at a time, and errors that never quote what was being written."""
+"""The door to Postgres: one pool, whole transactions, and errors that never quote what was being written."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ TRIES = 3
 """Postgres ends one of two deadlocked transactions; that one is run again this often at most."""
 
 SESSION = (
-    # Every query of the store goes by key. A plan made while a table was still empty would scan it, and is kept
-    # by the prepared statement until the next ANALYZE; a minute of bulk import is long enough to hurt.
+    # Every query of the store goes by key. A plan made while a table was still empty would scan it, and is
+    # kept by the prepared statement until the next ANALYZE; a minute of bulk import is long enough to hurt.
     "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off"
     # Locks are taken by one statement and looked behind by the next, which needs a snapshot of its own.
     " -c default_transaction_isolation=read\\ committed -c timezone=UTC"
@@ -120,8 +120,9 @@ class Store:
     def transact(self, work: Callable[[Cursor], T]) -> T:
         """What `work` returns, in one committed transaction (READ COMMITTED, binary cursor).
 
-        `work` runs again when Postgres chose this transaction to end a deadlock, so it must have no other effect.
-        Raises ServiceMissing when the database is lost, StoreRefused when it refuses; what `work` raises passes through.
+        `work` runs again when Postgres ended this transaction for a deadlock, so it must have no other effect.
+        Raises ServiceMissing when the database is lost, StoreRefused when it refuses; what `work`
+        raises passes through.
         """
         for tries in range(1, TRIES + 1):
             try:
@@ -156,7 +157,8 @@ class Store:
         if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
             if error.sqlstate is None:
                 return ServiceMissing(
-                    f"Postgres at {self.address} cannot be reached; start it, or correct FELTSENSE_DATABASE_URL"
+                    f"Postgres at {self.address} cannot be reached; start it, or correct"
+                    " FELTSENSE_DATABASE_URL"
                 )
             return ServiceMissing(f"Postgres at {self.address} cannot serve (SQLSTATE {state})")
         where = (error.diag.table_name, error.diag.column_name, error.diag.constraint_name)

@@ -82,7 +82,7 @@ class Person:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Counts:
-    """How many rows there are; `deliveries` by state (accepted: still under way), `dead_letters` by reason."""
+    """How many rows there are; `deliveries` by state (accepted: under way), `dead_letters` by reason."""
 
     persons: int
     reflections: int
@@ -127,13 +127,14 @@ def users(store: Store) -> list[Person]:
 
 
 def counts(store: Store) -> Counts:
-    """Everything counted in one snapshot-sized look."""
+    """Everything counted, a moment apart."""
 
     def work(cursor: Cursor) -> tuple[tuple[int, ...], Counter[str]]:
         row = cursor.execute(
             """
             SELECT count(DISTINCT user_id), count(*), count(deleted_at),
-                   (SELECT count(DISTINCT reflection_id) FROM perceptions), (SELECT count(repaired_at) FROM perceptions)
+                   (SELECT count(DISTINCT reflection_id) FROM perceptions),
+                   (SELECT count(repaired_at) FROM perceptions)
             FROM reflections
             """
         ).fetchone()
@@ -154,10 +155,11 @@ def counts(store: Store) -> Counts:
 
 
 def latencies(store: Store, *, since: datetime | None = None) -> list[float]:
-    """Seconds from acceptance to the committed row, of deliveries accepted after `since`, in order of acceptance."""
+    """Seconds from acceptance to the committed row, of deliveries accepted since then, in that order."""
     query = """
         SELECT extract(epoch FROM finished_at - accepted_at)::float8 FROM deliveries
-        WHERE state = 'done' AND finished_at IS NOT NULL AND accepted_at >= coalesce(%s, '-infinity'::timestamptz)
+        WHERE state = 'done' AND finished_at IS NOT NULL
+          AND accepted_at >= coalesce(%s, '-infinity'::timestamptz)
         ORDER BY accepted_at
     """
     return [

@@ -24,8 +24,8 @@ def register(
 
     def work(cursor: Cursor) -> str:
         cursor.execute(
-            "INSERT INTO model_versions (version, digest, manifest, people) VALUES (%s, %s, %s::text::jsonb, %s)"
-            " ON CONFLICT (version) DO NOTHING",
+            "INSERT INTO model_versions (version, digest, manifest, people)"
+            " VALUES (%s, %s, %s::text::jsonb, %s) ON CONFLICT (version) DO NOTHING",
             row,
         )
         found = cursor.execute("SELECT digest FROM model_versions WHERE version = %s", (version,)).fetchone()
@@ -37,7 +37,7 @@ def register(
 
 
 def activate(store: Store, version: str) -> None:
-    """Make `version` the one `current_perceptions` prefers; no other is. Raises UsageError if it is unknown."""
+    """Make `version` the one `current_perceptions` prefers. Raises UsageError if it is unknown."""
 
     def work(cursor: Cursor) -> int:
         cursor.execute("LOCK TABLE model_versions IN SHARE ROW EXCLUSIVE MODE")

@@ -1,7 +1,8 @@
-"""Last commit of the journey: traces and perceptions of a batch, and the later rows of the same persons they touch.
+"""Last commit of the journey: a batch's traces and perceptions, and the later rows of its persons they touch.
 
-One transaction does it, with every person of the batch locked. A person's rows are therefore always those an in-order
-run would have written for the traces that are there, whatever arrived late, twice, edited or at the same time.
+One transaction does it, with every person of the batch locked. A person's rows are therefore always those an
+in-order run would have written for the traces that are there, whatever arrived late, twice, edited or at the
+same time.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ Place = Callable[[Sequence[tuple[Trace, Timeline]]], Sequence[Placement]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settled:
-    """Ids of the reflections that got their row, of earlier rows placed again because of them, and of those skipped:
-    meanwhile edited or deleted. An id given with two revisions is in both `written` and `superseded`."""
+    """Ids that got their row, ids of existing rows placed again because of them, and ids skipped: meanwhile
+    edited or deleted. An id given with two revisions is in both `written` and `superseded`."""
 
     written: tuple[str, ...]
     repaired: tuple[str, ...]
@@ -51,25 +52,27 @@ FROM unnest(%b::text[], %b::text[], %b::timestamptz[], %b::bytea[], %b::bytea[])
 ORDER BY a.id COLLATE "C"
 ON CONFLICT (reflection_id, model_version) DO UPDATE SET
     created_at = excluded.created_at, static = excluded.static, history = excluded.history
-WHERE (t.created_at, t.static, t.history) IS DISTINCT FROM (excluded.created_at, excluded.static, excluded.history)
+WHERE (t.created_at, t.static, t.history)
+    IS DISTINCT FROM (excluded.created_at, excluded.static, excluded.history)
 RETURNING t.reflection_id
 """
 
 _WRITE = """
 INSERT INTO perceptions
-    (reflection_id, model_version, user_id, revision, created_at, valence, arousal, invoked, expressed, willingness,
-     congruence, comparator, expected_valence, expected_arousal, intervals, emotions, language, language_supported,
-     risk_level, risk_score, risk, provenance, timings, enriched_at)
-SELECT a.id, %s, a.user_id, a.revision, a.created_at, a.valence, a.arousal, string_to_array(a.invoked, E'\\x1f'),
-       string_to_array(a.expressed, E'\\x1f'), a.willingness, a.congruence, a.comparator, a.expected_valence,
-       a.expected_arousal, a.intervals::jsonb, a.emotions::jsonb, a.language, a.language_supported, a.risk_level,
-       a.risk_score, a.risk::jsonb, a.provenance::jsonb, a.timings::jsonb, clock_timestamp()
-FROM unnest(%b::text[], %b::text[], %b::int[], %b::timestamptz[], %b::float8[], %b::float8[], %b::text[], %b::text[],
-            %b::float8[], %b::float8[], %b::float8[], %b::float8[], %b::float8[], %b::text[], %b::text[], %b::text[],
-            %b::bool[], %b::text[], %b::float8[], %b::text[], %b::text[], %b::text[])
-  AS a (id, user_id, revision, created_at, valence, arousal, invoked, expressed, willingness, congruence, comparator,
-        expected_valence, expected_arousal, intervals, emotions, language, language_supported, risk_level, risk_score,
-        risk, provenance, timings)
+    (reflection_id, model_version, user_id, revision, created_at, valence, arousal, invoked, expressed,
+     willingness, congruence, comparator, expected_valence, expected_arousal, intervals, emotions, language,
+     language_supported, risk_level, risk_score, risk, provenance, timings, enriched_at)
+SELECT a.id, %s, a.user_id, a.revision, a.created_at, a.valence, a.arousal,
+       string_to_array(a.invoked, E'\\x1f'), string_to_array(a.expressed, E'\\x1f'), a.willingness,
+       a.congruence, a.comparator, a.expected_valence, a.expected_arousal, a.intervals::jsonb,
+       a.emotions::jsonb, a.language, a.language_supported, a.risk_level, a.risk_score, a.risk::jsonb,
+       a.provenance::jsonb, a.timings::jsonb, clock_timestamp()
+FROM unnest(%b::text[], %b::text[], %b::int[], %b::timestamptz[], %b::float8[], %b::float8[], %b::text[],
+            %b::text[], %b::float8[], %b::float8[], %b::float8[], %b::float8[], %b::float8[], %b::text[],
+            %b::text[], %b::text[], %b::bool[], %b::text[], %b::float8[], %b::text[], %b::text[], %b::text[])
+  AS a (id, user_id, revision, created_at, valence, arousal, invoked, expressed, willingness, congruence,
+        comparator, expected_valence, expected_arousal, intervals, emotions, language, language_supported,
+        risk_level, risk_score, risk, provenance, timings)
 ORDER BY a.id COLLATE "C"
 ON CONFLICT (reflection_id, model_version) DO UPDATE SET
     revision = excluded.revision, created_at = excluded.created_at, valence = excluded.valence,
@@ -88,9 +91,10 @@ UPDATE perceptions p SET
     expected_valence = a.expected_valence, expected_arousal = a.expected_arousal,
     intervals = p.intervals || a.intervals::jsonb, provenance = p.provenance || a.provenance::jsonb,
     repaired_at = clock_timestamp()
-FROM unnest(%b::text[], %b::float8[], %b::float8[], %b::float8[], %b::float8[], %b::float8[], %b::float8[], %b::text[],
-            %b::text[])
-  AS a (id, valence, arousal, congruence, comparator, expected_valence, expected_arousal, intervals, provenance)
+FROM unnest(%b::text[], %b::float8[], %b::float8[], %b::float8[], %b::float8[], %b::float8[], %b::float8[],
+            %b::text[], %b::text[])
+  AS a (id, valence, arousal, congruence, comparator, expected_valence, expected_arousal, intervals,
+        provenance)
 WHERE p.reflection_id = a.id AND p.model_version = %s
 """
 
@@ -115,10 +119,11 @@ def settle(
     model_version: str,
     timings: Sequence[Mapping[str, float]],
 ) -> Settled:
-    """Write one batch's rows (any persons, any order) and place again what they change; finish their deliveries.
+    """Write one batch's rows (any persons, any order), place again what they change, finish the deliveries.
 
-    `timings` (seconds by stage) goes with `appraisals` by position. `place` is asked once, for new and changed rows together.
-    Raises ServiceMissing, StoreRefused, or what `place` raises; then nothing of the batch is stored.
+    `timings` (seconds by stage) goes with `appraisals` by position. `place` is asked once, for new and
+    changed rows together. Raises ServiceMissing, StoreRefused, or what `place` raises; then nothing of the
+    batch is stored.
     """
     newest: dict[str, tuple[Appraisal, Mapping[str, float]]] = {}
     for appraisal, timing in zip(appraisals, timings, strict=True):
@@ -198,7 +203,8 @@ def affected_by(
 def _windows(
     cursor: Cursor, traces: Sequence[Trace], changes: Sequence[tuple[str, datetime]], model_version: str
 ) -> tuple[list[tuple[Trace, Timeline]], list[tuple[Trace, Timeline]]]:
-    """The traces with their timelines, and with theirs the later ones, not among them, that `changes` reach."""
+    """The traces with their timelines, and with theirs the later ones, not among them, that `changes`
+    reach."""
     found = stretches(cursor, [*((t.user_id, t.created_at) for t in traces), *changes], model_version)
     asked = []
     for trace in traces:

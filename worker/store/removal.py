@@ -31,8 +31,8 @@ class Erased:
 
 _BURY = """
 UPDATE reflections r SET
-    deleted_at = now(), text = NULL, digest = '', lang = NULL, device = NULL, timezone = NULL, self_valence = NULL,
-    self_arousal = NULL, self_emotion = NULL, consent_training = false,
+    deleted_at = now(), text = NULL, digest = '', lang = NULL, device = NULL, timezone = NULL,
+    self_valence = NULL, self_arousal = NULL, self_emotion = NULL, consent_training = false,
     screen = '{}', screen_level = 'none', screen_score = 0
 FROM (SELECT id FROM reflections WHERE id = ANY(%s) AND deleted_at IS NULL ORDER BY id FOR UPDATE) found
 WHERE r.id = found.id

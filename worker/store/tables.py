@@ -1,13 +1,14 @@
 """The journey's end: the tables a row of Feltsense comes to rest in, as SQLAlchemy sees them.
 
 Alembic owns the schema (`migrations/`); a test proves both say the same. The hot path writes by hand-made SQL
-(`deliveries.py`, `perceptions.py`). Identifiers collate "C", so that Postgres orders (created_at, id) as Python does.
+(`deliveries.py`, `perceptions.py`). Identifiers collate "C", so that Postgres orders (created_at, id) as
+Python does.
 """
 
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from sqlalchemy import (
     ARRAY,
@@ -58,7 +59,7 @@ class Base(DeclarativeBase):
             "ck": "%(table_name)s_%(constraint_name)s_check",
         }
     )
-    type_annotation_map = {
+    type_annotation_map: ClassVar = {
         str: Text,
         float: Double,
         bytes: LargeBinary,
@@ -72,7 +73,8 @@ class Base(DeclarativeBase):
 class ReflectionRow(Base):
     """The newest accepted revision of an event and its lexical risk screen, committed before any model runs.
 
-    A deleted reflection stays as a tombstone (no text, no self-report), so that a late redelivery cannot bring it back.
+    A deleted reflection stays as a tombstone (no text, no self-report), so that a late redelivery cannot
+    bring it back.
     """
 
     __tablename__ = "reflections"
@@ -125,7 +127,8 @@ class TraceRow(Base):
 
 
 class PerceptionRow(Base):
-    """The seven variables of one reflection under one model version; `revision` is the one they were read from.
+    """The seven variables of one reflection under one model version; `revision` is the one they were read
+    from.
 
     `risk_score` is the highest uncalibrated flag: calibration flattens ranks, and the risk queue needs them.
     """
@@ -199,7 +202,8 @@ class DeliveryRow(Base):
 
 
 class DeadLetterRow(Base):
-    """An event (`position` in its message) or a whole message (-1) that cannot be enriched, with its reason."""
+    """An event (`position` in its message) or a whole message (-1) that cannot be enriched, with its
+    reason."""
 
     __tablename__ = "dead_letters"
     __table_args__ = (

@@ -1,8 +1,8 @@
 """Between the two stages: the history of a whole batch of persons in one indexed query.
 
-A change at a time `t` (a trace put there, altered there, or taken away) can reach only the rows that have fewer than
-`TIMELINE_LIMIT` others between `t` and themselves. So for each changed time the query takes the limit's rows on either side,
-ties included, and merges overlapping spans, so that no trace is sent twice.
+A change at a time `t` (a trace put there, altered there, or taken away) can reach only the rows that have
+fewer than `TIMELINE_LIMIT` others between `t` and themselves. So for each changed time the query takes the
+limit's rows on either side, ties included, and merges overlapping spans, so that no trace is sent twice.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _POSTGRES_EPOCH_US = 946_684_800_000_000  # 2000-01-01, from which timestamptz_send counts
 MICROSECOND = timedelta(microseconds=1)
 
-# The time on either side is sent as eight bytes instead of an object. OFFSET 0 and the aggregate in the last LATERAL
-# keep the planner from joining a person's whole history first and asking for the span afterwards.
-_STRETCHES = f"""
+# The time on either side is sent as eight bytes instead of an object. OFFSET 0 and the aggregate in the last
+# LATERAL keep the planner from joining a person's whole history first and asking for the span afterwards.
+STRETCHES = f"""
 WITH changed AS (
     SELECT * FROM unnest(%(users)b::text[], %(times)b::timestamptz[]) AS a (user_id, created_at)
 ), spans AS (
@@ -59,12 +59,13 @@ CROSS JOIN LATERAL (
            string_agg(t.static, ''::bytea) FILTER (WHERE t.created_at > s.first)
     FROM (
         SELECT t.created_at, t.history, t.reflection_id, t.static FROM traces t
-        WHERE t.user_id = s.user_id AND t.model_version = %(version)s AND t.created_at BETWEEN s.low AND s.high
+        WHERE t.user_id = s.user_id AND t.model_version = %(version)s
+          AND t.created_at BETWEEN s.low AND s.high
         ORDER BY t.created_at, t.reflection_id
     ) t
 ) found
 WHERE found.times IS NOT NULL
-"""
+"""  # noqa: S608 - a constant of ours, no value
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,7 +85,7 @@ class Stretch:
     static: NDArray[np.float64]
 
     def timeline(self, at_us: int) -> Timeline:
-        """What a reflection created at `at_us` may know: the last `TIMELINE_LIMIT` traces strictly before it."""
+        """What a reflection of `at_us` may know: the last `TIMELINE_LIMIT` traces strictly before it."""
         end = int(np.searchsorted(self.times_us, at_us, side="left"))
         window = slice(max(0, end - TIMELINE_LIMIT), end)
         return Timeline(as_of=at_us / 1e6, times=self.times_us[window] / 1e6, history=self.history[window])
@@ -120,7 +121,8 @@ def microseconds(moment: datetime) -> int:
 def stretches(
     cursor: Cursor, changes: Sequence[tuple[str, datetime]], model_version: str
 ) -> Mapping[str, Sequence[Stretch]]:
-    """By user: the stretches of traces around the `changes` (user, time), wide enough for every window a change can reach.
+    """By user: the stretches of traces around the `changes` (user, time), wide enough for every window a
+    change can reach.
 
     Reads `traces` as they are now in the transaction: write first, then ask.
     """
@@ -132,7 +134,7 @@ def stretches(
     }
     found: dict[str, list[Stretch]] = {}
     for user_id, span, times, history, ids, static in cursor.execute(
-        _STRETCHES, given, prepare=True
+        STRETCHES, given, prepare=True
     ).fetchall():
         low, high = _times(span)
         times_us = _times(times)
