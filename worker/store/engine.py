@@ -120,7 +120,7 @@ class Store:
     def transact(self, work: Callable[[Cursor], T]) -> T:
         """What `work` returns, in one committed transaction (READ COMMITTED, binary cursor).
 
-        `work` runs again when Postgres ended this transaction for a deadlock, so it must have no other effect.
+        `work` runs again when Postgres ended it for a deadlock, so it must have no other effect.
         Raises ServiceMissing when the database is lost, StoreRefused when it refuses; what `work`
         raises passes through.
         """
