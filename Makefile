@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 # The locks are complete, and one package declares dependencies the product does not use (requirements/encoder.txt).
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps
+INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-input --no-deps
 COMPILE := $(BIN)/python -m piptools compile --quiet --upgrade --strip-extras --no-header --annotation-style=line \
 	--no-emit-find-links --no-emit-index-url --no-emit-trusted-host --no-emit-options --build-deps-for editable
 export PIP_ROOT_USER_ACTION := ignore
