@@ -10,6 +10,7 @@ from worker.features.text import read
 
 REFLECTIONS = st.text(st.characters(exclude_categories=["Cs"]), max_size=200) | st.lists(
     st.sampled_from(
+        # fmt: off
         [
             "i",
             "am",
@@ -32,7 +33,8 @@ REFLECTIONS = st.text(st.characters(exclude_categories=["Cs"]), max_size=200) | 
             ":)",
             "maybe",
             "fuck",
-        ]
+        ],
+        # fmt: on
     ),
     max_size=30,
 ).map(" ".join)
