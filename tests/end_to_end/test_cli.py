@@ -59,7 +59,7 @@ def numbers(row: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def test_publish_show_and_enrich_agree(shared: Instance, tmp_path: Path) -> None:  # noqa: F811
+def test_publish_show_and_enrich_agree(shared: Instance, tmp_path: Path) -> None:
     urls = {"FELTSENSE_BROKER_URL": shared.broker_url, "FELTSENSE_DATABASE_URL": shared.database_url}
     broken = [b'{"id": "x", "text": "' + SECRET.encode() + b"\n", event("cli-9-0", text=" ")]
     file = written(tmp_path / "events.jsonl", [*journal("cli"), *broken])
@@ -105,7 +105,7 @@ def test_publish_show_and_enrich_agree(shared: Instance, tmp_path: Path) -> None
     assert "I changed my mind" in with_text
 
 
-def test_a_person_nobody_knows_and_a_picture_nobody_can_draw(shared: Instance, tmp_path: Path) -> None:  # noqa: F811
+def test_a_person_nobody_knows_and_a_picture_nobody_can_draw(shared: Instance, tmp_path: Path) -> None:
     urls = {"FELTSENSE_DATABASE_URL": shared.database_url}
     unknown = feltsense("show", "nobody", cwd=tmp_path, **urls)
     assert unknown.returncode == 2
@@ -113,7 +113,7 @@ def test_a_person_nobody_knows_and_a_picture_nobody_can_draw(shared: Instance, t
 
 
 def test_enrich_takes_labelled_lines_in_any_order_and_writes_them_by_time(
-    shared: Instance,  # noqa: F811
+    shared: Instance,
     tmp_path: Path,
 ) -> None:
     events = journal("lab")[: PEOPLE * DAYS]
@@ -139,7 +139,7 @@ def test_enrich_takes_labelled_lines_in_any_order_and_writes_them_by_time(
 
 
 def test_a_bundle_with_one_byte_changed_is_refused_and_nothing_is_written(
-    shared: Instance,  # noqa: F811
+    shared: Instance,
     tmp_path: Path,
 ) -> None:
     copy = tmp_path / "bundle"
@@ -168,7 +168,7 @@ def test_a_bundle_with_one_byte_changed_is_refused_and_nothing_is_written(
 
 
 def test_publish_without_a_database_still_publishes_and_says_what_it_cannot_wait_for(
-    shared: Instance,  # noqa: F811
+    shared: Instance,
     tmp_path: Path,
 ) -> None:
     file = written(tmp_path / "events.jsonl", [event("nodb-1", "nodb")])
@@ -178,7 +178,7 @@ def test_publish_without_a_database_still_publishes_and_says_what_it_cannot_wait
     shared.eventually(lambda: shared.rows("SELECT 1 FROM perceptions WHERE reflection_id = 'nodb-1'"))
 
 
-def test_import_enrich_and_the_ids_find_back_to_the_corpus(shared: Instance, tmp_path: Path) -> None:  # noqa: F811
+def test_import_enrich_and_the_ids_find_back_to_the_corpus(shared: Instance, tmp_path: Path) -> None:
     needs_plugins()
     folder = corpora.write(tmp_path / "semeval", "semeval2026")
     labelled, out = tmp_path / "labelled.jsonl", tmp_path / "out.jsonl"

@@ -1,4 +1,5 @@
-"""What people see of a timeline: every number in its place, text only on demand, pictures that say what they show."""
+"""What people see of a timeline: every number in its place, text only on demand, pictures that say what they
+show."""
 
 from __future__ import annotations
 
