@@ -9,8 +9,8 @@ from worker.features.lexical import LEXICAL, extract
 from worker.features.text import read
 
 WORDS = (
-    "i", "am", "not", "very", "happy", "sad", "khush", "nahi", "hoon", "bahut", "but", "lekin", "can't", "wait",
-    ",", ".", "!", "😭", ":)", "maybe", "fuck",
+    "i", "am", "not", "very", "happy", "sad", "khush", "nahi", "hoon", "bahut", "but", "lekin",
+    "can't", "wait", ",", ".", "!", "😭", ":)", "maybe", "fuck",
 )  # fmt: skip
 REFLECTIONS = st.text(st.characters(exclude_categories=["Cs"]), max_size=200) | st.lists(
     st.sampled_from(WORDS), max_size=30
