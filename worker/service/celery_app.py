@@ -49,7 +49,7 @@ def create(settings: Settings) -> App:
         worker_consumer="worker.service.intake:Intake",
         worker_pool="threads",
         worker_concurrency=settings.concurrency,
-        # What a worker holds beyond its threads only waits, and a live message could pass it in the queue.
+        # What a worker holds beyond its threads only waits; in the queue a live message could pass it.
         worker_prefetch_multiplier=1,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
@@ -79,7 +79,7 @@ def _lane(name: str) -> Queue:
 def _connect(app: App, settings: Settings) -> None:
     """Ties a service to the worker's life: open before it consumes, drained after it stopped.
 
-    `worker_process_init` does not fire on the threads pool; `worker_init` does, in the process that will work.
+    `worker_process_init` does not fire on the threads pool; `worker_init` does, where the work is.
     """
     held = ExitStack()
 

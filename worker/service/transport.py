@@ -1,6 +1,8 @@
-"""The wire under Celery: what is on a Redis list but is no message of Celery's becomes one that can be parked.
+"""The wire under Celery: what is on a Redis list but is no message of Celery's becomes one that can be
+parked.
 
-kombu parses what it has already popped; on anything else than its own envelope the worker would end, the entry lost.
+kombu parses what it has already popped; on anything else than its own envelope the worker would end, the
+entry lost.
 """
 
 from __future__ import annotations
@@ -19,10 +21,8 @@ class Channel(redis.Channel):
     """kombu's Redis channel, with every popped entry made readable."""
 
     def _create_client(self, asynchronous: bool = False) -> Any:
-        client = super()._create_client(asynchronous)
-        client.set_response_callback(
-            "BRPOP", lambda popped, **_: (popped[0], readable(popped[1])) if popped else None
-        )
+        client = super()._create_client(asynchronous)  # type: ignore[no-untyped-call]
+        client.set_response_callback("BRPOP", _readable_pop)
         return client
 
 
@@ -33,9 +33,14 @@ class Transport(redis.Transport):
 
 
 def install() -> None:
-    """Makes redis:// and rediss:// URLs of this process use it: a URL's scheme outweighs Celery's own setting."""
+    """Makes redis:// and rediss:// URLs of this process use it: a URL's scheme outweighs Celery's own
+    setting."""
     for scheme in ("redis", "rediss"):
         TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"
+
+
+def _readable_pop(popped: list[bytes] | None, **_: Any) -> tuple[bytes, bytes] | None:
+    return (popped[0], readable(popped[1])) if popped else None
 
 
 def readable(entry: bytes) -> bytes:
