@@ -4,10 +4,20 @@ border."""
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+def _listed(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+# NoDecode: in the environment a plan is GPU,NPU,CPU and not a JSON list.
+Devices = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 
 
 class Settings(BaseSettings):
@@ -43,10 +53,10 @@ class Settings(BaseSettings):
     )
     max_wait_ms: float = Field(default=2.0, ge=0, le=1000, description="Longest wait for a batch to fill.")
 
-    device_plan: tuple[str, ...] = Field(
+    device_plan: Devices = Field(
         default=("GPU", "NPU", "CPU"), description="Encoder devices, first that works."
     )
-    temporal_device_plan: tuple[str, ...] = Field(
+    temporal_device_plan: Devices = Field(
         default=("NPU", "CPU"), description="Temporal net devices, first that works."
     )
     precision: Literal["auto", "f32", "bf16"] = Field(

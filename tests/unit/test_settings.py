@@ -1,0 +1,33 @@
+"""Settings come from the environment, are checked once, and the README says all of them."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from worker.settings import Settings
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def test_a_device_plan_is_a_list_with_commas(monkeypatch):
+    monkeypatch.setenv("FELTSENSE_DEVICE_PLAN", "NPU, CPU")
+    assert Settings().device_plan == ("NPU", "CPU")
+
+
+def test_a_bad_value_is_refused_by_name(monkeypatch):
+    monkeypatch.setenv("FELTSENSE_CONCURRENCY", "none")
+    with pytest.raises(ValidationError, match="concurrency"):
+        Settings()
+
+
+def test_the_event_key_is_not_shown():
+    assert "c2VjcmV0" not in repr(Settings(event_key="c2VjcmV0"))
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_the_readme_has_a_row_for_each_setting_with_its_default(name):
+    field = Settings.model_fields[name]
+    default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
+    shown = "unset" if default is None else str(default)
+    assert f"| `FELTSENSE_{name.upper()}` | `{shown}` | {field.description} |" in README.read_text()
