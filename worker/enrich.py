@@ -12,8 +12,9 @@ from pathlib import Path
 
 import orjson
 
-from worker.errors import UsageError
+from worker.errors import FeltsenseError, UsageError
 from worker.events.lines import Revisions, read
+from worker.events.perception import Perception
 from worker.events.reflection import Reflection
 from worker.pipeline import Pipeline
 
@@ -59,7 +60,11 @@ def enrich(
     if reflections:
         with pipeline() as running:
             for group in _groups(reflections):
-                for perception in running.perceive(group):
+                perceptions, failures = _perceive(running, group)
+                for failure in failures:
+                    refused += 1
+                    say(failure)
+                for perception in perceptions:
                     reflection = perception.appraisal.reflection
                     encoded = orjson.dumps(perception.to_json(), option=_JSON)
                     written.append((reflection.created_at, reflection.id, encoded))
@@ -67,6 +72,29 @@ def enrich(
     written.sort(key=lambda row: row[:2])
     _write_whole(out, (row[2] for row in written))
     return Enriched(written=len(written), stale=revisions.stale, refused=refused + len(revisions.refused))
+
+
+def _perceive(pipeline: Pipeline, group: list[Reflection]) -> tuple[list[Perception], list[str]]:
+    """The group's perceptions, and a sentence for each reflection on which the pipeline fails even alone."""
+    try:
+        return pipeline.perceive(group), []
+    except FeltsenseError:
+        raise
+    except Exception:  # whichever event it was must not take the others along
+        good: list[Reflection] = []
+        failures: list[str] = []
+        for reflection in group:
+            try:
+                pipeline.perceive([reflection])
+            except FeltsenseError:
+                raise
+            except Exception as error:  # noqa: BLE001  named by its class: its message could quote the text
+                failures.append(f"id {reflection.id}: enrichment_failed: {type(error).__name__}")
+            else:
+                good.append(reflection)
+        if not failures:
+            raise
+        return pipeline.perceive(good), failures
 
 
 _JSON = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
