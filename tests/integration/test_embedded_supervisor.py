@@ -18,6 +18,7 @@ import redis
 from tests.support.service import bundle  # noqa: F401  fixture
 from worker.embedded import home
 from worker.embedded.process import alive
+from worker.embedded.supervisor import environment
 from worker.errors import ServiceMissing
 from worker.service.health import findings
 from worker.settings import Settings
@@ -207,6 +208,23 @@ def test_a_port_that_is_taken_is_named_with_its_setting_before_anything_starts(t
     assert f"port {port} on 127.0.0.1" in instance.output.read_text()
     assert f"FELTSENSE_{setting.upper()}" in instance.output.read_text()
     assert not (instance.run_dir / "postgres").exists()
+
+
+def test_a_child_reads_exactly_the_settings_of_its_supervisor(tmp_path, monkeypatch):
+    monkeypatch.setenv("FELTSENSE_CONCURRENCY", "3")
+    chosen = Settings(
+        run_dir=tmp_path / "a b",
+        event_key="c2VjcmV0",
+        store_text="drop",
+        concurrency=5,
+        max_wait_ms=1.5,
+        device_plan=("NPU", "CPU"),
+        flower=False,
+        metrics_port=1234,
+    )
+    for name, value in environment(chosen).items():
+        monkeypatch.setenv(name, value)
+    assert Settings() == chosen
 
 
 def test_doctor_names_what_is_missing_and_the_remedy(tmp_path):

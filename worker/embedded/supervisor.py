@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -170,21 +169,27 @@ def _celery(settings: Settings, run_dir: Path, lock: int, *, beat: bool) -> Iter
             log=run_dir / "logs" / f"{name}.log",
             # Broker and database would die in the same moment: nothing is left to finish a task with.
             orphaned=signal.SIGKILL,
-            environment=_environment(settings),
+            environment=environment(settings),
             keep_open=(lock,),
         )
         yield process, deadline_s
 
 
-def _environment(settings: Settings) -> dict[str, str]:
+def environment(settings: Settings) -> dict[str, str]:
     """Our own environment with every setting spelled out, so that a child sees exactly these settings."""
-    environment = dict(os.environ)
-    for name, value in settings.model_dump(mode="json").items():
-        raw = getattr(settings, name)
-        text = raw.get_secret_value() if isinstance(raw, SecretStr) else value
-        if text is not None:
-            environment[f"FELTSENSE_{name.upper()}"] = text if isinstance(text, str) else json.dumps(text)
-    return environment
+    spelled = {
+        f"FELTSENSE_{name.upper()}": _spelled(getattr(settings, name)) for name in Settings.model_fields
+    }
+    return os.environ | {name: text for name, text in spelled.items() if text is not None}
+
+
+def _spelled(value: object) -> str | None:
+    """A setting as its environment variable reads: lists with commas, secrets in the clear, None left out."""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return None if value is None else str(value)
 
 
 def _await_worker(endpoints: Endpoints, worker: Process) -> None:
