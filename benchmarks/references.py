@@ -30,6 +30,7 @@ from trainer.data.corpora.importer import import_corpus
 from trainer.data.labelled import Labelled, load
 from trainer.evaluate.metrics import auc, average_precision, composite, pearson
 from worker.inference.encoder import Encoder
+from worker.observability import logging
 from worker.settings import Settings
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -193,6 +194,7 @@ def main() -> None:
         parser.error(f"no reference for {', '.join(sorted(unknown))}")
     if not options.data.is_dir():
         parser.error(f"no corpora in {options.data}: name their folder with --data")
+    logging.configure("warning")
     console = Console()
     settings = Settings()
     encoder = Encoder.open(cache_dir=settings.cache_dir, plan=("CPU",), threads=settings.inference_threads)
