@@ -19,8 +19,8 @@ help:
 	@echo "make demo [FILE=events.jsonl]   set everything up and run the main job on the sample, or on FILE"
 	@echo "make test [ARGS=...]            set everything up and run the tests"
 	@echo "make check                      lint, format, types, import contracts"
-	@echo "make bench                      measure throughput, latency and exactness; writes bench/results.json"
-	@echo "make bundle DATA=...            rebuild the starter bundle from the corpora"
+	@echo "make bench [DATA=events.jsonl]  measure throughput, latency and exactness; writes bench/results.json"
+	@echo "make bundle DATA=folder         rebuild the starter bundle from the corpora in folder"
 	@echo "make lock                       re-resolve the pinned dependencies"
 	@echo "make clean                      remove the instance's data, caches and the virtual environment"
 
@@ -57,7 +57,7 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports --no-logo
 
 bench: $(VENV)/.serving
-	@exec $(BIN)/python -m benchmarks $(ARGS)
+	@exec $(BIN)/python -m benchmarks.throughput --data $(or $(DATA),samples/reflections.jsonl) --out bench/results.json $(ARGS)
 
 bundle: $(VENV)/.dev
 	@exec $(BIN)/python -m trainer.rebuild $(DATA) $(ARGS)

@@ -1,4 +1,4 @@
-"""The embedded servers by themselves: what they keep, whom they let in, what they say when they cannot start."""
+"""The embedded servers by themselves: what they keep, whom they let in, what they say when they cannot."""
 
 import os
 import re
