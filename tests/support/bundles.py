@@ -68,7 +68,7 @@ def _contents(generator: np.random.Generator, parts: Path) -> tuple[Contents, di
     nuances = (*nuance_targets("expressed", words), *nuance_targets("invoked", words))
     trees = {name: _tree(generator, classes=len(CLASSES) if name == "expressed" else 1) for name in TREES}
     contents = Contents(
-        trees={name: Boosted(lgb.Booster(model_str=text)) for name, text in trees.items()},
+        trees={name: Boosted.parse(text) for name, text in trees.items()},
         ngrams=NgramHeads(
             targets=shared,
             bits=BITS,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
-import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
@@ -15,13 +15,13 @@ from trainer.fit import boosted, linear
 from trainer.plan import Linear, Plan
 from worker.appraise import EXPRESSED, INVOKED, RISK, nuance_targets
 from worker.events.taxonomy import Taxonomy
-from worker.events.variables import FLAGS
 from worker.features.assemble import Features
 from worker.models.boosted import Boosted
 from worker.models.heads import DenseHeads, NgramHeads, weigh
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.bool_]
+Matrix: TypeAlias = NDArray[np.float32] | csr_matrix
 
 _VALUES = ("valence", "arousal", "willingness")
 
@@ -50,7 +50,7 @@ def fit(features: Features, targets: Targets, rows: Rows, plan: Plan, taxonomy: 
         plan=plan.trees, seed=plan.seed, classes=len(CLASSES),
     )  # fmt: skip
     return TextModels(
-        trees={name: Boosted(lgb.Booster(model_str=text)) for name, text in texts.items()},
+        trees={name: Boosted.parse(text) for name, text in texts.items()},
         ngrams=_ngrams(features.counts, targets, rows, plan),
         embedding=_embedding(features.dense, targets, rows, plan, taxonomy),
         texts=texts,
@@ -65,89 +65,43 @@ def _used(targets: Targets, name: str, rows: Rows) -> tuple[Rows, Floats]:
 def _ngrams(counts: csr_matrix, targets: Targets, rows: Rows, plan: Plan) -> NgramHeads:
     trained = counts[rows]
     present = np.bincount(trained.indices, minlength=counts.shape[1])
-    idf = (np.log((1 + trained.shape[0]) / (1 + present)) + 1.0).astype(np.float32)
-    idf[present == 0] = 0.0  # an n-gram never seen would only shrink the ones that were
-    weighed = weigh(
-        counts, idf.astype(np.float16).astype(np.float64)
-    )  # stored as float16: fit what will be read
-    parts = []
-    names: list[str] = []
-    for name in _VALUES:
-        used, weight = _used(targets, name, rows)
-        parts.append(
-            linear.descend(
-                weighed[used], targets.values[name][used][:, None], weight,
-                loss="squared", penalty=plan.ngrams.of(name), steps=plan.ngrams.steps,
-            )
-        )  # fmt: skip
-        names.append(name)
-    for labels, mass, name in (
-        (EXPRESSED, targets.expressed, "expressed"),
-        (INVOKED, targets.invoked, "invoked"),
-    ):
-        used, weight = _used(targets, name, rows)
-        parts.append(
-            linear.descend(
-                weighed[used],
-                mass[used],
-                weight,
-                loss="softmax",
-                penalty=plan.ngrams.classes,
-                steps=plan.ngrams.steps,
-            )
-        )
-        names += labels
-    parts += _flags(weighed, targets, rows, plan.ngrams)
-    names += RISK
+    # A bucket hardly ever seen only shrinks the others and slows the fit.
+    seen = np.flatnonzero(present >= plan.ngram_rows)
+    idf = np.zeros(counts.shape[1], dtype=np.float16)
+    idf[seen] = np.log((1 + trained.shape[0]) / (1 + present[seen])) + 1.0
+    x = weigh(trained, idf.astype(np.float64))[:, seen].astype(np.float32)
+    inside = _Inside(targets, rows)
+    penalties = plan.ngrams
+    parts = [inside.value(x, name, penalties) for name in _VALUES]
+    parts += [inside.classes(x, name, penalties) for name in ("expressed", "invoked")]
+    parts.append(inside.flags(x, penalties))
+    names = (*_VALUES, *EXPRESSED, *INVOKED, *RISK)
+    weights = np.zeros((counts.shape[1], len(names)), dtype=np.float32)
+    weights[seen] = np.concatenate([part.weights for part in parts], axis=1)
     return NgramHeads(
-        targets=tuple(names),
+        targets=names,
         bits=plan.ngram_bits,
-        idf=idf,
-        weights=np.concatenate([part.weights for part in parts], axis=1).astype(np.float32),
+        idf=idf.astype(np.float32),
+        weights=weights.astype(np.float16).astype(np.float32),  # as the bundle stores them
         bias=np.concatenate([part.bias for part in parts]),
     )
 
 
 def _embedding(dense: Floats, targets: Targets, rows: Rows, plan: Plan, taxonomy: Taxonomy) -> DenseHeads:
-    mean, scale = linear.standardise(dense[rows], np.ones(int(rows.sum())))
-    x = (dense - mean) / scale
+    trained = dense[rows]
+    mean, scale = linear.standardise(trained, np.ones(len(trained)))
+    x = ((trained - mean) / scale).astype(np.float32)
+    inside = _Inside(targets, rows)
     penalties = plan.embedding
-    parts = []
-    names: list[str] = []
-    for name in (*_VALUES, "congruence"):
-        used, weight = _used(targets, name, rows)
-        parts.append(
-            linear.ridge(x[used], targets.values[name][used][:, None], weight, penalty=penalties.of(name))
-        )
-        names.append(name)
-    for labels, mass, name in (
-        (EXPRESSED, targets.expressed, "expressed"),
-        (INVOKED, targets.invoked, "invoked"),
-    ):
-        used, weight = _used(targets, name, rows)
-        parts.append(
-            linear.descend(
-                x[used], mass[used], weight, loss="softmax", penalty=penalties.classes, steps=penalties.steps
-            )
-        )
-        names += labels
-        nuances = targets.nuances[name]
-        used, weight = _used(targets, name, rows & nuances.any(axis=1))
-        parts.append(
-            linear.descend(
-                x[used],
-                nuances[used],
-                weight,
-                loss="softmax",
-                penalty=penalties.classes,
-                steps=penalties.steps,
-            )
-        )
-        names += nuance_targets(name, taxonomy)
-    parts += _flags(x, targets, rows, penalties)
-    names += RISK
+    values = (*_VALUES, "congruence")
+    parts = [inside.exact(x, name, penalties) for name in values]
+    names = list(values)
+    for name, labels in (("expressed", EXPRESSED), ("invoked", INVOKED)):
+        parts += [inside.classes(x, name, penalties), inside.nuances(x, name, penalties)]
+        names += [*labels, *nuance_targets(name, taxonomy)]
+    parts.append(inside.flags(x, penalties))
     return DenseHeads(
-        targets=tuple(names),
+        targets=(*names, *RISK),
         weights=np.concatenate([part.weights for part in parts], axis=1),
         bias=np.concatenate([part.bias for part in parts]),
         mean=mean,
@@ -155,14 +109,45 @@ def _embedding(dense: Floats, targets: Targets, rows: Rows, plan: Plan, taxonomy
     )
 
 
-def _flags(x: Floats | csr_matrix, targets: Targets, rows: Rows, penalties: Linear) -> list[linear.Heads]:
-    parts = []
-    for at in range(len(FLAGS)):
-        used = rows & np.isfinite(targets.risk[:, at]) & (targets.weight["risk"] > 0)
-        parts.append(
-            linear.descend(
-                x[used], targets.risk[used, at : at + 1], targets.weight["risk"][used],
-                loss="logistic", penalty=penalties.flags, steps=penalties.steps,
-            )
-        )  # fmt: skip
-    return parts
+class _Inside:
+    """The targets of the training rows, each fitted on the rows that have it; `x` holds the training rows
+    only."""
+
+    def __init__(self, targets: Targets, rows: Rows) -> None:
+        self._targets = targets
+        self._rows = rows
+
+    def value(self, x: Matrix, name: str, penalties: Linear) -> linear.Heads:
+        goal = self._targets.values[name][self._rows][:, None]
+        return self._fit(x, goal, self._weight(name), "squared", penalties.of(name), penalties)
+
+    def exact(self, x: Matrix, name: str, penalties: Linear) -> linear.Heads:
+        weight = self._weight(name)
+        used = weight > 0
+        goal = self._targets.values[name][self._rows][used, None]
+        return linear.ridge(x[used].astype(np.float64), goal, weight[used], penalty=penalties.of(name))
+
+    def classes(self, x: Matrix, name: str, penalties: Linear) -> linear.Heads:
+        goal = self._targets.expressed if name == "expressed" else self._targets.invoked
+        return self._fit(x, goal[self._rows], self._weight(name), "softmax", penalties.classes, penalties)
+
+    def nuances(self, x: Matrix, name: str, penalties: Linear) -> linear.Heads:
+        goal = self._targets.nuances[name][self._rows]
+        weight = self._weight(name) * goal.any(axis=1)
+        return self._fit(x, goal, weight, "softmax", penalties.classes, penalties)
+
+    def flags(self, x: Matrix, penalties: Linear) -> linear.Heads:
+        goal = self._targets.risk[self._rows]
+        weight = np.where(np.isfinite(goal), self._weight("risk")[:, None], 0.0)
+        return self._fit(x, goal, weight, "logistic", penalties.flags, penalties)
+
+    def _weight(self, name: str) -> Floats:
+        return self._targets.weight[name][self._rows]
+
+    def _fit(
+        self, x: Matrix, goal: Floats, weight: Floats, loss: linear.Loss, penalty: float, penalties: Linear
+    ) -> linear.Heads:
+        used = weight.reshape(len(weight), -1).any(axis=1)
+        return linear.descend(
+            x[used], goal[used], weight[used], loss=loss, penalty=penalty, steps=penalties.steps
+        )
