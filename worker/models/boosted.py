@@ -1,7 +1,8 @@
 """Gradient-boosted trees, read from LightGBM's own text format and evaluated for a whole batch at once.
 
-LightGBM fits them (trainer); serving needs no more than comparisons and sums, so the worker carries neither its library
-nor the OpenMP runtime that library wants from the system. `tests/unit/test_boosted.py` holds both to the same numbers.
+LightGBM fits them (trainer); serving needs no more than comparisons and sums, so the worker carries neither
+its library nor the OpenMP runtime that library wants from the system. `tests/unit/test_boosted.py` holds
+both to the same numbers.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ class TreesUnreadable(FeltsenseError):
 class Boosted:
     """One target's trees as QuickScorer keeps them (Lucchese et al. 2015).
 
-    A tree's leaves are numbered from left to right, a bit each. Every split whose test fails (feature > threshold)
-    clears the leaves of its left branch with its `mask`; the lowest bit left of a tree is its leaf. `feature`, `threshold`,
-    `mask` are [splits], `first` [trees] the first split of each tree, `value` [trees, MOST_LEAVES]; every tree has one
-    split at least. `classes` is 1 for a value.
+    A tree's leaves are numbered from left to right, a bit each. Every split whose test fails (feature >
+    threshold) clears the leaves of its left branch with its `mask`; the lowest bit left of a tree is its
+    leaf. `feature`, `threshold`, `mask` are [splits], `first` [trees] the first split of each tree, `value`
+    [trees, MOST_LEAVES]; every tree has one split at least. `classes` is 1 for a value.
     """
 
     feature: NDArray[np.intp]
@@ -55,8 +56,8 @@ class Boosted:
 
     @classmethod
     def parse(cls, text: str) -> Boosted:
-        """From the text of `Booster.model_to_string`: numerical splits, at most 64 leaves a tree, objective regression
-        or multiclass."""
+        """From the text of `Booster.model_to_string`: numerical splits, at most 64 leaves a tree, objective
+        regression or multiclass."""
         head, *blocks = text.partition("\nend of trees")[0].split("\nTree=")
         header = _fields(head)
         objective = header["objective"].split()[0]
