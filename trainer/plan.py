@@ -28,6 +28,9 @@ class Source(Part):
     weights: dict[str, float] = Field(default_factory=dict)
     spread: dict[str, float] = Field(default_factory=dict)
     person_power: float = Field(default=0.0, ge=0, le=1)
+    unlearn_shared: bool = Field(
+        default=False, description="Texts that several people wrote alike are predicted, never learned from."
+    )
     no_risk: float = Field(
         default=0.0,
         ge=0,
@@ -87,6 +90,7 @@ class Plan(Part):
     ship: bool = True
     synthetic_people: int = Field(default=800, ge=0)
     ngram_bits: int = Field(default=17, ge=12, le=20)
+    ngram_rows: int = Field(default=3, ge=1, description="Fewest training rows an n-gram bucket is seen in.")
     class_power: float = Field(
         default=0.5, ge=0, le=1, description="Emotion classes weigh 1 / frequency^power."
     )

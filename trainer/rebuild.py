@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
@@ -75,17 +74,29 @@ def fit(
         step("find near-duplicates", 1)
         copies = clusters([one.text for one in reflections]).tolist()
         people = [one.user_id for one in reflections]
-        group = folds.groups(people, copies, [row.cluster for row in rows])
-        fold = folds.assign(group, [row.source for row in rows], folds=plan.folds, seed=plan.seed)
+        common = folds.shared(people, copies, [plan.source(row.source).unlearn_shared for row in rows])
+        joining = [None if alike else copy for copy, alike in zip(copies, common, strict=True)]
+        group = folds.groups(people, joining, [row.cluster for row in rows])
+        goals = targets.extract(rows, plan, tree, ~common)
+        fold = folds.assign(
+            group,
+            [row.source for row in rows],
+            folds=plan.folds,
+            seed=plan.seed,
+            balance=goals.deviations(("valence", "arousal")),
+        )
         certificate = audit.certify(
-            fold, people=people, clusters=copies, texts=[one.text for one in reflections]
+            fold,
+            people=people,
+            clusters=copies,
+            texts=[one.text for one in reflections],
+            learned=goals.learned,
         )
 
         step("extract features", 2 * len(rows))
         features, screens = build.build(
             reflections, tree, bits=plan.ngram_bits, settings=settings, advance=step.advance
         )
-        goals = targets.extract(rows, plan, tree)
 
         step("cross-fit the text bases", plan.folds)
         columns = crossfit.cross_fit(features, goals, fold, plan, tree, step.advance)
@@ -103,7 +114,7 @@ def fit(
         metrics = report.measure(rows, goals, columns, appraised, placed, decided)
 
         step("refit on all rows", 1)
-        models = text.fit(features, goals, np.ones(len(rows), dtype=bool), plan, tree)
+        models = text.fit(features, goals, goals.learned, plan, tree)
 
     with tempfile.TemporaryDirectory() as scratch:
         temporal = Path(scratch) / "temporal.xml"

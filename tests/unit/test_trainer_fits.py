@@ -144,7 +144,8 @@ def test_stacked_values_of_a_fold_do_not_depend_on_its_own_labels(rng):
     context = rng.normal(size=(400, 2))
 
     first, second = (
-        stack(("a", "b"), columns, goal, np.ones(400), context, fold, penalty=0.01) for goal in (target, changed)
+        stack(("a", "b"), columns, goal, np.ones(400), context, fold, penalty=0.01)
+        for goal in (target, changed)
     )
 
     np.testing.assert_array_equal(first.before[fold == 0], second.before[fold == 0])

@@ -60,6 +60,28 @@ def test_a_planted_leak_is_refuted_by_name(people, copies, texts, named):
         audit.certify(fold, people=people, clusters=copies, texts=texts)
 
 
+def test_what_strangers_wrote_alike_joins_nobody_and_is_not_learned_from():
+    people, copies = ["ann", "ben", "ben", "cid"], [0, 0, 1, 2]
+
+    assert folds.shared(people, copies, [True] * 4).tolist() == [True, True, False, False]
+    assert folds.shared(people, copies, [False] * 4).tolist() == [False] * 4
+    certificate = audit.certify(
+        np.array([0, 1, 1, 0]),
+        people=people,
+        clusters=copies,
+        texts=["same", "same", "b", "c"],
+        learned=np.array([False, False, True, True]),
+    )
+    assert certificate["never_learned_from"] == 2
+
+
+def test_folds_are_balanced_in_what_their_people_report():
+    values = np.repeat([-1.0, 1.0], 50)[:, None]
+    fold = folds.assign(np.arange(100), ["a"] * 100, folds=5, seed=4, balance=values)
+
+    assert [abs(values[fold == number].sum()) <= 2 for number in range(5)] == [True] * 5
+
+
 def test_a_clean_split_gets_a_certificate_with_a_fingerprint_of_who_is_where():
     people = ["ann", "ben"]
     certificate = audit.certify(np.array([0, 1]), people=people, clusters=[None, None], texts=["a", "b"])

@@ -58,7 +58,7 @@ def fit(
         return float(share @ value + 0.5 * penalty * (slopes**2).sum() + 0.5e-4 * (bias**2).sum()), gradient
 
     start = np.zeros((standard.shape[1] + 1) * count)
-    found = minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 200, "ftol": 1e-10})
+    found = minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 60, "ftol": 1e-8})
     return Gate(
         bases=bases, slopes=found.x[:-count].reshape(-1, count), bias=found.x[-count:], mean=mean, scale=scale
     )

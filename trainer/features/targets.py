@@ -29,6 +29,7 @@ class Targets:
     unlabelled. `weight[name]` [n] for each of the values, expressed, invoked and risk: 0 where the label is
     missing or the plan leaves the row out."""
 
+    learned: NDArray[np.bool_]
     values: dict[str, Floats]
     expressed: Floats
     invoked: Floats
@@ -36,9 +37,23 @@ class Targets:
     risk: Floats
     weight: dict[str, Floats]
 
+    def deviations(self, names: Sequence[str]) -> Floats:
+        """How far each row is off the weighted mean, in weighted standard deviations, [n, len(names)]; 0
+        where unlabelled."""
+        columns = []
+        for name in names:
+            weight = self.weight[name] / max(float(self.weight[name].sum()), 1e-12)
+            value = np.nan_to_num(self.values[name])
+            off = np.where(weight > 0, value - weight @ value, 0.0)
+            columns.append(self.weight[name] * off / max(float(np.sqrt(weight @ off**2)), 1e-12))
+        return np.stack(columns, axis=1)
 
-def extract(rows: Sequence[Labelled], plan: Plan, taxonomy: Taxonomy) -> Targets:
-    """Targets of `rows`; emotions with several paths share the mass equally."""
+
+def extract(
+    rows: Sequence[Labelled], plan: Plan, taxonomy: Taxonomy, learned: NDArray[np.bool_] | None = None
+) -> Targets:
+    """Targets of `rows`; emotions with several paths share the mass equally. Rows that are not `learned`
+    [n] (all when None) weigh 0 everywhere."""
     values = {name: np.array([_value(row, name, plan) for row in rows], dtype=np.float64) for name in VALUES}
     expressed = np.stack([_classes(row.labels.get("expressed"), none=True) for row in rows])
     invoked = np.stack([_classes(row.labels.get("invoked"), none=False) for row in rows])
@@ -75,8 +90,15 @@ def extract(rows: Sequence[Labelled], plan: Plan, taxonomy: Taxonomy) -> Targets
         _weight(rows, "invoked", plan) * np.where(borrowed, stands_in, 1.0) * invoked.any(axis=1)
     )
     weight["risk"] = _weight(rows, "risk", plan) * np.where(assumed, no_risk, 1.0)
+    seen = np.ones(len(rows), dtype=bool) if learned is None else learned
     return Targets(
-        values=values, expressed=expressed, invoked=invoked, nuances=nuances, risk=risk, weight=weight
+        learned=seen,
+        values=values,
+        expressed=expressed,
+        invoked=invoked,
+        nuances=nuances,
+        risk=risk,
+        weight={name: column * seen for name, column in weight.items()},
     )
 
 

@@ -60,9 +60,9 @@ def settle(
         )
         return stacks[name].after
 
-    text = {
-        kind: add(f"text_{kind}", kind, TEXT_BASES, targets.values[kind]) for kind in ("valence", "arousal")
-    }
+    for kind in ("valence", "arousal"):
+        add(f"text_{kind}", kind, TEXT_BASES, targets.values[kind])
+    text = {kind: stacks[f"text_{kind}"] for kind in ("valence", "arousal")}
     expressed = add("expressed", "expressed", TEXT_BASES, targets.expressed)
     invoked = add("invoked", "invoked", ("Ng", "Eb"), targets.invoked)
     inputs = emotion_features(expressed, invoked)

@@ -39,7 +39,7 @@ def cross_fit(
     `worker.appraise.bases` gives them; `expressed.nuance` and `invoked.nuance` hold Eb's 36 logits."""
     whole: dict[str, Columns] = {}
     for train, held in splits(fold):
-        models = text.fit(features, targets, train, plan, taxonomy)
+        models = text.fit(features, targets, train & targets.learned, plan, taxonomy)
         part = rows_of(features, held)
         predicted = bases(models, part)
         scores = models.embedding.predict(part.dense)

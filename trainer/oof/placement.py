@@ -65,7 +65,7 @@ def settle(
 ) -> Placed:
     """Place every row that has a label of valence, arousal or congruence; the steps are those of
     `worker.place.place`."""
-    rows = np.flatnonzero(np.any([targets.weight[name] > 0 for name in NET], axis=0))
+    rows = np.flatnonzero(np.any([np.isfinite(targets.values[name]) for name in NET], axis=0))
     row = np.concatenate([rows, rows])
     now, folds = static[row], fold[row]
     numbers, steps = _extract(_timelines(reflections, history, rows), static[rows])
