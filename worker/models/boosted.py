@@ -74,7 +74,7 @@ class Boosted:
         )
 
     def predict(self, features: Floats) -> Floats:
-        """float64 [n, features], finite -> float64 [n], or probabilities [n, classes] of a multiclass model."""
+        """float64 [n, features], finite -> float64 [n], or probabilities [n, classes] if multiclass."""
         failed = features[:, self.feature] > self.threshold
         left = np.bitwise_and.reduceat(np.where(failed, self.mask, ~np.uint64(0)), self.first, axis=1)
         lowest = left & (~left + np.uint64(1))
