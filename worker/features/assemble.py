@@ -41,9 +41,9 @@ class Features:
     """One row a text: `lexical` [n, len(LEXICAL)], `counts` CSR [n, 2^bits], `dense` [n, 2 d + 44], `micros`
     [n, 6, 6, 6] (cosine to micro anchors).
 
-    `dense` is the embedding, the embedding again times LEXICAL's `word_list` ("tired, calm" is embedded
-    elsewhere than a sentence that says it, and means its words more plainly), `word_list` and `log_words`,
-    then the cosines to core and nuance anchors.
+    `dense` is laid out as `schema.DENSE`: the embedding, the embedding again times LEXICAL's `word_list`
+    ("tired, calm" is embedded elsewhere than a sentence that says it, and means its words more plainly),
+    `word_list` and `log_words`, then the cosines to core and nuance anchors.
     """
 
     lexical: Floats

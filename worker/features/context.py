@@ -14,7 +14,7 @@ from worker.events.reflection import Reflection
 from worker.features.schema import CONTEXT, STATIC, TEMPORAL
 
 OF_THE_TEXT = ("log_words", "hinglish", "negation", "exclamation", "emoji", "hedge", "first_person")
-"""Context columns that come from the text itself; what is expected before it was written must not see them."""
+"""Context columns of the text itself; what is expected before it was written must not see them."""
 
 _zone = lru_cache(maxsize=512)(ZoneInfo)
 _SHIFT = {"shift_valence": "text_valence.shift", "shift_arousal": "text_arousal.shift"}
