@@ -1,7 +1,8 @@
-"""What the journey yields: the appraisal of a text by itself, its placement in a timeline, and both together as a perception.
+"""What the journey yields: the appraisal of a text by itself, its placement in a timeline, and both
+together as a perception.
 
-Stage A (`Appraisal`) needs only the text; stage B (`Placement`) needs the person's earlier traces. A `Trace` is what stage A
-leaves for stage B, now and whenever an earlier reflection arrives late.
+Stage A (`Appraisal`) needs only the text; stage B (`Placement`) needs the person's earlier traces. A
+`Trace` is what stage A leaves for stage B, now and whenever an earlier reflection arrives late.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from worker.events.reflection import Reflection
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Emotion:
-    """An emotion on the taxonomy: `path` (0-3 names, empty when abstaining), the probability of each level reached,
-    the distribution over the six cores (sums to 1) and how much of the mass was 'no emotion' (0-1)."""
+    """An emotion on the taxonomy: `path` (0-3 names, empty when abstaining), the probability of each level
+    reached, the distribution over the six cores (sums to 1) and how much of the mass was 'no emotion'
+    (0-1)."""
 
     path: tuple[str, ...]
     confidence: tuple[float, ...]
@@ -33,7 +35,8 @@ class Emotion:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Risk:
-    """Scores 0-1 for each flag of `variables.FLAGS`, the thresholds they were held against, and the level they add up to."""
+    """Scores 0-1 for each flag of `variables.FLAGS`, the thresholds they were held against, and the level
+    they add up to."""
 
     level: str
     flags: Mapping[str, float]
@@ -77,7 +80,8 @@ class Appraisal:
 class Placement:
     """Stage B's outcome for one trace in its timeline. `comparator` is exactly `valence - expected_valence`.
 
-    `intervals` holds [lo, hi] for valence, arousal, congruence, comparator, expected_valence, expected_arousal.
+    `intervals` holds [lo, hi] for valence, arousal, congruence, comparator, expected_valence,
+    expected_arousal.
     """
 
     valence: float

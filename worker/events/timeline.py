@@ -29,7 +29,8 @@ class Moment:
 class Timeline:
     """The last `TIMELINE_LIMIT` moments strictly before `as_of`, ordered by (created_at, id).
 
-    `times` is float64 [n], POSIX seconds UTC; `history` is float64 [n, len(schema.HISTORY)]; `as_of` POSIX seconds UTC.
+    `times` is float64 [n], POSIX seconds UTC; `history` is float64 [n, len(schema.HISTORY)]; `as_of` POSIX
+    seconds UTC.
     """
 
     as_of: float
@@ -38,7 +39,8 @@ class Timeline:
 
     @classmethod
     def cut(cls, moments: Sequence[Moment], as_of: datetime, width: int) -> Timeline:
-        """The timeline of `moments` (any order, one person) seen from `as_of`; `width` is len(schema.HISTORY)."""
+        """The timeline of `moments` (any order, one person) seen from `as_of`; `width` is
+        len(schema.HISTORY)."""
         earlier = sorted((m for m in moments if m.created_at < as_of), key=lambda m: (m.created_at, m.id))
         last = earlier[-TIMELINE_LIMIT:]
         return cls(

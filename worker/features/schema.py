@@ -51,11 +51,6 @@ CONTEXT: tuple[str, ...] = (
 DENSE: tuple[str, ...] = ("embedding", "embedding if word_list", "word_list", "log_words", "cores", "nuances")
 """The blocks of `assemble.Features.dense`, what Eb reads."""
 
-DENSE: tuple[str, ...] = (
-    "embedding", "embedding * word_list", "word_list", "log_words", "cosine.cores", "cosine.nuances",
-)  # fmt: skip
-"""Blocks of what Eb reads, as `assemble` lays them side by side."""
-
 DIGEST = hashlib.sha256(
     json.dumps([LEXICAL, DENSE, HISTORY, STATIC, TEMPORAL, CONTEXT, SEQUENCE_LENGTH, TIMELINE_LIMIT]).encode()
 ).hexdigest()
