@@ -86,7 +86,7 @@ class Plan(Part):
 
     name: str
     seed: int = 7
-    folds: int = Field(default=5, ge=3)
+    folds: int = Field(default=5, ge=3, le=7)
     ship: bool = True
     synthetic_people: int = Field(default=800, ge=0)
     ngram_bits: int = Field(default=17, ge=12, le=20)

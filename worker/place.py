@@ -13,8 +13,8 @@ from worker.blend.stack import Blended, combine
 from worker.bundle.contents import Contents
 from worker.events.perception import Placement, Trace
 from worker.events.timeline import Timeline
-from worker.features import context, sequence, temporal
-from worker.features.schema import HISTORY, STATIC
+from worker.features import context, personal, sequence, temporal
+from worker.features.schema import STATIC
 from worker.inference.temporal_net import TemporalNet
 
 Floats = NDArray[np.float64]
@@ -46,7 +46,7 @@ def place(
         "Tm": np.clip(contents.forecast.predict(numbers), 0.0, 1.0),
         "GRU": np.where(known[:, None], net.run(sequence.extract(history, ages, static)), np.nan),
     }
-    meant = np.clip(contents.personal.predict(own_features(numbers, history_now)), 0.0, 1.0)
+    meant = np.clip(contents.personal.predict(personal.extract(numbers, history_now)), 0.0, 1.0)
     blended = blends(contents, static, numbers, stacks_of(static, known, forecast, meant))
     values = {name: blend.after for name, blend in blended.items()}
     values["comparator"] = values["valence"] - values["expected_valence"]
@@ -63,17 +63,6 @@ def place(
         )
         for row in range(len(items))
     ]
-
-
-def own_features(numbers: Floats, history_now: Floats) -> Floats:
-    """What `personal` reads: TEMPORAL columns, then this text's own valence and arousal [n, len(TEMPORAL) +
-    2].
-
-    With the person's mean text estimate and self-report beside it, the same words count by how this person
-    uses them.
-    """
-    text = [HISTORY.index("text_valence"), HISTORY.index("text_arousal")]
-    return np.concatenate([numbers, history_now[:, text]], axis=1)
 
 
 def blends(

@@ -81,7 +81,7 @@ def _contents(generator: np.random.Generator, parts: Path) -> tuple[Contents, di
         embedding=_heads(generator, (*shared, "congruence", *nuances), 2 * minilm.HIDDEN + 44),
         emotion=_heads(generator, ("willingness",), 13),
         forecast=_heads(generator, ("valence", "arousal"), len(schema.TEMPORAL)),
-        personal=_heads(generator, ("valence", "arousal"), len(schema.TEMPORAL) + 2),
+        personal=_heads(generator, ("valence", "arousal"), len(schema.PERSONAL)),
         temporal=_net(generator, parts / "temporal.xml"),
         gates={
             name: Gate(

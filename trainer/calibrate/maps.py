@@ -14,25 +14,31 @@ Floats = NDArray[np.float64]
 
 FEWEST = 300
 """Rows below which a map of two parameters takes the place of isotonic regression."""
-BIN = 80
-"""Rows a knot stands for: isotonic regression on means of bins keeps the order within them, where plain PAV
-would flatten it."""
+BIN = 200
+"""Effective rows a knot stands for: isotonic regression on means of few bins keeps the order within them,
+where plain PAV would flatten it and follow the noise."""
 
 
 def value(score: Floats, target: Floats, weight: Floats) -> Calibrator:
     """Isotonic map of scores [n] to `target` 0-1 [n]; linear where rows are few."""
-    if len(score) < FEWEST:
+    effective = weight.sum() ** 2 / (weight**2).sum()
+    if effective < FEWEST:
         return _linear(score, target, weight)
     order = np.argsort(score, kind="stable")
-    parts = np.array_split(order, max(8, min(40, len(order) // BIN)))
-    middle = np.array([np.average(score[part], weights=weight[part]) for part in parts])
-    mean = np.array([np.average(target[part], weights=weight[part]) for part in parts])
-    mass = np.array([weight[part].sum() for part in parts])
-    fitted = IsotonicRegression().fit_transform(middle, mean, sample_weight=mass)
+    mass = np.cumsum(weight[order])
+    count = int(np.clip(effective // BIN, 5, 12))
+    parts = np.split(order, np.searchsorted(mass, np.linspace(0, mass[-1], count + 1)[1:-1]))
+    bins = [(score[part], target[part], weight[part]) for part in parts if weight[part].sum() > 0]
+    middle = np.array([np.average(x, weights=w) for x, _, w in bins])
+    total = np.array([w.sum() for _, _, w in bins])
+    fitted = IsotonicRegression().fit_transform(
+        middle, [np.average(y, weights=w) for _, y, w in bins], sample_weight=total
+    )
     # The ends go on along the overall slope, so that the most extreme rows are not tied.
-    slope = max(float(np.polyfit(middle, fitted, 1, w=np.sqrt(mass))[0]), 0.0)
-    x = np.array([score.min(), *middle, score.max()])
-    y = np.array([fitted[0] - slope * (middle[0] - x[0]), *fitted, fitted[-1] + slope * (x[-1] - middle[-1])])
+    slope = max(float(np.polyfit(middle, fitted, 1, w=np.sqrt(total))[0]), 0.0)
+    low, high = min(score.min(), middle[0]), max(score.max(), middle[-1])
+    x = np.array([low, *middle, high])
+    y = np.array([fitted[0] - slope * (middle[0] - low), *fitted, fitted[-1] + slope * (high - middle[-1])])
     keep = np.concatenate([[True], np.diff(x) > 1e-9])
     return Calibrator(kind="isotonic", x=x[keep], y=np.clip(y, 0.0, 1.0)[keep])
 

@@ -20,11 +20,12 @@ from trainer.plan import Plan
 from worker.events.reflection import Reflection
 from worker.events.timeline import TIMELINE_LIMIT, Moment, Timeline
 from worker.features import context, temporal
+from worker.features import personal as own_features
 from worker.features import sequence as sequences
 from worker.features.schema import HISTORY
 from worker.features.sequence import Sequences
 from worker.models.heads import DenseHeads
-from worker.place import NET, own_features, stacks_of
+from worker.place import NET, stacks_of
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.bool_]
@@ -77,7 +78,7 @@ def settle(
     in_diary = {name: weight[name] * diary for name in NET}
 
     forecast, expected = _linear(numbers, target, in_diary, folds, plan.forecast_penalty)
-    own = own_features(numbers, history[row])
+    own = own_features.extract(numbers, history[row])
     personal, meant = _linear(
         own, target, {name: weight[name] * known for name in NET}, folds, plan.personal_penalty
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
+from itertools import permutations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,10 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+
+
+ROWS_PER_DEVIATION = 10.0
+"""How many rows more or less weigh as much as one row that is a standard deviation off."""
 
 
 def groups(*labels: Sequence[Hashable | None]) -> Ints:
@@ -59,30 +64,38 @@ def shared(people: Sequence[Hashable], clusters: Sequence[Hashable], marked: Seq
 def assign(
     group: Ints, source: Sequence[str], *, folds: int, seed: int, balance: Floats | None = None
 ) -> Ints:
-    """A fold [n] for every row: whole groups, largest first, each to the fold it leaves most even.
+    """A fold [n] for every row. The groups of a source are dealt in rounds, largest first, one to every
+    fold; of all deals of a round the one that leaves the folds most even is taken.
 
-    Even means as many rows of the group's main source as elsewhere and, where `balance` [n, k] gives the
-    rows' deviations (mean 0, 0 where unknown), sums near 0: a fold whose people are happier than the
-    others' would be judged by models that expect them sadder. Groups of one size are shuffled by the seed.
+    Even means equally many rows and, where `balance` [n, k] gives the rows' deviations from the mean, equal
+    sums of them: a fold whose people are happier than the others' would be judged by models that expect
+    them sadder.
     """
     deviation = np.zeros((len(group), 1)) if balance is None else balance
-    sizes = Counter(group.tolist())
-    sources: defaultdict[int, Counter[str]] = defaultdict(Counter)
-    drift = np.zeros((len(sizes), deviation.shape[1]))
-    np.add.at(drift, group, deviation)
+    count = int(group.max()) + 1
+    measures = np.zeros((count, 1 + deviation.shape[1]))
+    np.add.at(measures[:, 1:], group, deviation)
+    measures[:, 0] = np.bincount(group, minlength=count) / ROWS_PER_DEVIATION
+    rows_of: defaultdict[str, Counter[int]] = defaultdict(Counter)
     for number, name in zip(group.tolist(), source, strict=True):
-        sources[number][name] += 1
-    shuffled = np.random.default_rng(seed).permutation(sorted(sizes))
-    load: defaultdict[str, list[int]] = defaultdict(lambda: [0] * folds)
-    tilts: defaultdict[str, Floats] = defaultdict(lambda: np.zeros((folds, deviation.shape[1])))
-    fold_of: dict[int, int] = {}
-    for number in sorted(shuffled.tolist(), key=lambda g: -sizes[g]):
-        main = max(sorted(sources[number]), key=lambda name: sources[number][name])
-        tilt = tilts[main]
-        uneven = np.abs(tilt + drift[number]).sum(axis=1) - np.abs(tilt).sum(axis=1)
-        fold = min(range(folds), key=lambda k: (load[main][k] + uneven[k], k))
-        fold_of[number] = fold
-        tilt[fold] += drift[number]
-        for name, rows in sources[number].items():
-            load[name][fold] += rows
-    return np.array([fold_of[number] for number in group.tolist()], dtype=np.int64)
+        rows_of[name][number] += 1
+    deals = np.array(list(permutations(range(folds))))
+    rng = np.random.default_rng(seed)
+    fold_of = np.full(count, -1, dtype=np.int64)
+    for name in sorted(rows_of):
+        shuffled = rng.permutation(
+            [number for number in sorted(rows_of[name]) if fold_of[number] < 0]
+        ).tolist()
+        order = sorted(shuffled, key=lambda number: -measures[number, 0])
+        load = np.zeros((folds, measures.shape[1]))
+        for start in range(0, len(order), folds):
+            dealt = order[start : start + folds]
+            added = np.zeros_like(load)
+            added[: len(dealt)] = measures[dealt]
+            uneven = ((load + added[deals]) ** 2).sum(axis=(1, 2))
+            best = deals[int(uneven.argmin())]
+            load += added[best]
+            for fold, place in enumerate(best):
+                if place < len(dealt):
+                    fold_of[dealt[place]] = fold
+    return fold_of[group]

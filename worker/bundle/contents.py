@@ -41,7 +41,7 @@ class Contents:
     risk.<flag> and, on the embedding, {expressed,invoked}.nuance.<core>.<nuance>; a target a head lacks
     masks that base. `emotion` maps the 13 log probabilities of expressed and invoked to willingness (base
     Em). `forecast` maps TEMPORAL features to valence and arousal (Tm of the expectation), `personal` maps
-    `worker.place.own_features` to both as this person means the text (Tm of valence and arousal).
+    PERSONAL features to both as this person means the text (Tm of valence and arousal).
     `temporal` is the IR of the temporal net. `gates`, `calibrators` by `GATED`, calibrators also
     risk.<flag>, `intervals` by `INTERVALS`. `nuance_temperature` divides nuance logits; `micro_scale`
     multiplies micro cosines.

@@ -48,9 +48,21 @@ CONTEXT: tuple[str, ...] = (
 )  # fmt: skip
 """What the gate weighs the bases by."""
 
+PERSONAL: tuple[str, ...] = tuple(
+    f"{kind}.{stat}"
+    for kind in ("valence", "arousal")
+    for stat in (
+        "now", "bias", "shift",
+        "ema_3 - text", "ema_3 - middle", "ema_7 - text", "ema_7 - middle", "mean - text", "mean - middle",
+    )
+)  # fmt: skip
+"""What the text says now, and how the self-reports differ from the texts and from the middle of the scale."""
+
 DENSE: tuple[str, ...] = ("embedding", "embedding if word_list", "word_list", "log_words", "cores", "nuances")
 """The blocks of `assemble.Features.dense`, what Eb reads."""
 
 DIGEST = hashlib.sha256(
-    json.dumps([LEXICAL, DENSE, HISTORY, STATIC, TEMPORAL, CONTEXT, SEQUENCE_LENGTH, TIMELINE_LIMIT]).encode()
+    json.dumps(
+        [LEXICAL, DENSE, HISTORY, STATIC, TEMPORAL, PERSONAL, CONTEXT, SEQUENCE_LENGTH, TIMELINE_LIMIT]
+    ).encode()
 ).hexdigest()
