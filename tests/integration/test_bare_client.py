@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.service import Instance, bundle, shared  # noqa: F401  fixtures
+from tests.support.service import Instance
 
 PRODUCER = """
 import sys
@@ -18,8 +18,11 @@ broker, serializer, prefix, messages, each = sys.argv[1:]
 app = Celery(broker=broker)
 for message in range(int(messages)):
     events = [
-        {"id": f"{prefix}-{message}-{n}", "user_id": f"{prefix}-{n % 3}", "text": f"Day {n}: I felt calm. मैं खुश हूँ 🙂",
-         "created_at": f"2026-11-{n % 20 + 1:02d}T07:15:00+05:30"}
+        {
+            "id": f"{prefix}-{message}-{n}", "user_id": f"{prefix}-{n % 3}",
+            "text": f"Day {n}: I felt calm. मैं खुश हूँ 🙂",
+            "created_at": f"2026-11-{n % 20 + 1:02d}T07:15:00+05:30",
+        }
         for n in range(int(each))
     ]
     app.send_task("feltsense.enrich", args=[events], queue="reflections", serializer=serializer)
@@ -30,7 +33,7 @@ assert not any(name.split(".")[0] in ("worker", "trainer") for name in sys.modul
 @pytest.mark.parametrize("serializer", ["json", "msgpack"])
 @pytest.mark.parametrize(("messages", "each"), [(5, 1), (2, 100)])
 def test_events_of_a_bare_client_become_rows(
-    shared: Instance,  # noqa: F811
+    shared: Instance,
     tmp_path: Path,
     serializer: str,
     messages: int,
@@ -38,8 +41,9 @@ def test_events_of_a_bare_client_become_rows(
 ) -> None:
     prefix = f"bare-{serializer}-{each}"
 
+    arguments = (shared.broker_url, serializer, prefix, str(messages), str(each))
     produced = subprocess.run(
-        [sys.executable, "-I", "-c", PRODUCER, shared.broker_url, serializer, prefix, str(messages), str(each)],
+        [sys.executable, "-I", "-c", PRODUCER, *arguments],
         cwd=tmp_path, timeout=60, check=False, capture_output=True, text=True,
     )  # fmt: skip
     assert produced.returncode == 0, produced.stderr

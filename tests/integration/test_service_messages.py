@@ -13,7 +13,7 @@ from celery import Celery
 from kombu import Connection
 
 from tests.support.events import event
-from tests.support.service import Instance, bundle, shared  # noqa: F401  fixtures
+from tests.support.service import Instance
 from worker.client.publisher import Publisher
 from worker.events.message import DELETE, ENRICH, ERASE
 
@@ -69,7 +69,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_message_is_parked_and_the_next_one_enriched(shared: Instance, name: str) -> None:  # noqa: F811
+def test_a_broken_message_is_parked_and_the_next_one_enriched(shared: Instance, name: str) -> None:
     put, reason = BROKEN[name]
     id_ = f"broken-{name.replace(' ', '-')}"
 
@@ -85,7 +85,7 @@ def test_a_broken_message_is_parked_and_the_next_one_enriched(shared: Instance, 
     shared.eventually(shared.idle)
 
 
-def test_something_that_is_no_message_at_all_does_not_stop_the_worker(shared: Instance) -> None:  # noqa: F811
+def test_something_that_is_no_message_at_all_does_not_stop_the_worker(shared: Instance) -> None:
     client = redis.Redis.from_url(shared.broker_url)
     for garbage in (b"garbage", b"5", b"{}", b"[]", b'{"body": 5}', b"\xff\xfe"):
         client.lpush("reflections", garbage)
@@ -97,7 +97,7 @@ def test_something_that_is_no_message_at_all_does_not_stop_the_worker(shared: In
     )
 
 
-def test_a_message_of_protocol_1_is_taken(shared: Instance) -> None:  # noqa: F811
+def test_a_message_of_protocol_1_is_taken(shared: Instance) -> None:
     with Connection(shared.broker_url) as connection, connection.Producer() as producer:
         body = {"task": ENRICH, "id": "old", "args": [[event("protocol-1")]], "kwargs": {}}
         producer.publish(body, routing_key="reflections", exchange="reflections", serializer="json")
@@ -107,7 +107,7 @@ def test_a_message_of_protocol_1_is_taken(shared: Instance) -> None:  # noqa: F8
     )
 
 
-def test_a_broken_event_harms_only_itself(shared: Instance) -> None:  # noqa: F811
+def test_a_broken_event_harms_only_itself(shared: Instance) -> None:
     broken: list[Any] = [
         {"user_id": "u", "text": "t"},
         event("mixed-unknown", mood=3),
@@ -156,7 +156,7 @@ def test_a_broken_event_harms_only_itself(shared: Instance) -> None:  # noqa: F8
     assert shared.rows(supported) == [(False, [])]
 
 
-def test_the_same_event_twice_is_one_row_and_a_changed_one_a_dead_letter(shared: Instance) -> None:  # noqa: F811
+def test_the_same_event_twice_is_one_row_and_a_changed_one_a_dead_letter(shared: Instance) -> None:
     def rows() -> list[tuple[Any, ...]]:
         return shared.rows(
             "SELECT reflection_id, revision FROM perceptions WHERE user_id LIKE 'twin%%' ORDER BY 1"
@@ -187,7 +187,7 @@ def test_the_same_event_twice_is_one_row_and_a_changed_one_a_dead_letter(shared:
     ) == [(0,)]
 
 
-def test_deleting_and_erasing_remove_what_they_name(shared: Instance) -> None:  # noqa: F811
+def test_deleting_and_erasing_remove_what_they_name(shared: Instance) -> None:
     def left() -> list[tuple[Any, ...]]:
         return shared.rows(
             "SELECT reflection_id FROM perceptions WHERE user_id IN ('gone', 'stays') ORDER BY 1"
@@ -222,6 +222,3 @@ def test_with_a_key_sealed_events_are_taken_and_others_refused(instance: Instanc
     instance.wait_for(2, 2)
     letters = instance.rows("SELECT reason, reflection_id FROM dead_letters ORDER BY reason")
     assert letters == [("unreadable_seal", None), ("unsealed", "open")]
-
-
-from tests.support.service import instance, valkey  # noqa: E402, F401  fixtures

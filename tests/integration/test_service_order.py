@@ -1,4 +1,5 @@
-"""The queue writes what an in-order run would have written, whatever came late, split, or at the same time."""
+"""The queue writes what an in-order run would have written, whatever came late, split, or at the same
+time."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.events import event
-from tests.support.service import Instance, bundle, instance, shared, valkey  # noqa: F401  fixtures
+from tests.support.service import Instance
 from worker.client.publisher import Publisher
 from worker.events.perception import Perception
 from worker.events.reflection import parse
@@ -20,12 +21,15 @@ from worker.settings import Settings
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 WORDS = (
-    "I felt so calm then really angry at work yaar bahut khush hoon never sad today sorry maybe 🙂 !".split()
-)
+    "I", "felt", "so", "calm", "really", "angry", "yaar", "bahut", "khush", "never", "sad", "🙂", "!",
+)  # fmt: skip
+NAMES = (
+    "valence", "arousal", "congruence", "comparator", "expected_valence", "expected_arousal", "willingness",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def pipeline(bundle: Path) -> Iterator[Pipeline]:  # noqa: F811
+def pipeline(bundle: Path) -> Iterator[Pipeline]:
     with Pipeline.open(bundle, Settings(device_plan=("CPU",), temporal_device_plan=("CPU",))) as opened:
         yield opened
 
@@ -56,53 +60,41 @@ def diary(name: str, people: int, each: int, seed: int) -> list[dict[str, Any]]:
 
 def numbers(perception: Perception) -> dict[str, float]:
     p, a = perception.placement, perception.appraisal
+    row = {
+        **{name: getattr(p, name) for name in NAMES if name != "willingness"},
+        "willingness": a.willingness,
+    }
+    emotions = {kind: {"cores": getattr(a, kind).cores} for kind in ("invoked", "expressed")}
+    return row | flat(emotions, a.risk.to_json(), perception.intervals)
+
+
+def flat(
+    emotions: dict[str, Any], risk: dict[str, Any], intervals: dict[str, list[float]]
+) -> dict[str, float]:
     return {
-        "valence": p.valence, "arousal": p.arousal, "congruence": p.congruence, "comparator": p.comparator,
-        "expected_valence": p.expected_valence, "expected_arousal": p.expected_arousal, "willingness": a.willingness,
-        **{f"invoked.{core}": value for core, value in a.invoked.cores.items()},
-        **{f"expressed.{core}": value for core, value in a.expressed.cores.items()},
-        **{f"risk.{flag}": value for flag, value in a.risk.flags.items()},
-        **{f"{name}.{end}": limit for name, ends in perception.intervals.items() for end, limit in zip("lh", ends, strict=True)},
-    }  # fmt: skip
+        **{f"{kind}.{core}": p for kind, told in emotions.items() for core, p in told["cores"].items()},
+        **{f"risk.{flag}": score for flag, score in risk["flags"].items()},
+        **{f"{name}.low": low for name, (low, _) in intervals.items()},
+        **{f"{name}.high": high for name, (_, high) in intervals.items()},
+    }
 
 
-def written(instance: Instance, name: str) -> dict[str, tuple[dict[str, float], list[str], list[str]]]:  # noqa: F811
-    query = """
-        SELECT reflection_id, valence, arousal, congruence, comparator, expected_valence, expected_arousal, willingness,
-               emotions, risk, intervals, invoked, expressed
+def written(instance: Instance, name: str) -> dict[str, tuple[dict[str, float], list[str], list[str]]]:
+    """Numbers and the two paths of each row whose id begins with `name`."""
+    query = f"""
+        SELECT reflection_id, {", ".join(NAMES)}, emotions, risk, intervals, invoked, expressed
         FROM perceptions WHERE reflection_id LIKE %s
     """
-    found = {}
-    names = (
-        "valence",
-        "arousal",
-        "congruence",
-        "comparator",
-        "expected_valence",
-        "expected_arousal",
-        "willingness",
-    )
-    for key, *values, emotions, risk, intervals, invoked, expressed in instance.rows(query, f"{name}-%"):
-        row = dict(zip(names, values, strict=True))
-        row |= {
-            f"{kind}.{core}": value
-            for kind in ("invoked", "expressed")
-            for core, value in emotions[kind]["cores"].items()
-        }
-        row |= {f"risk.{flag}": value for flag, value in risk["flags"].items()}
-        row |= {
-            f"{kind}.{end}": limit
-            for kind, ends in intervals.items()
-            for end, limit in zip("lh", ends, strict=True)
-        }
-        found[key] = (row, invoked, expressed)
-    return found
+    return {
+        key: (dict(zip(NAMES, values, strict=True)) | flat(emotions, risk, intervals), invoked, expressed)
+        for key, *values, emotions, risk, intervals, invoked, expressed in instance.rows(query, f"{name}-%")
+    }
 
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_the_queue_equals_the_pipeline_in_any_order_and_message_size(
-    shared: Instance,  # noqa: F811
+    shared: Instance,
     pipeline: Pipeline,
     seed: int,
 ) -> None:
@@ -135,7 +127,7 @@ def test_the_queue_equals_the_pipeline_in_any_order_and_message_size(
 
 @pytest.mark.timeout(240)
 def test_two_entries_of_one_person_in_flight_at_once_see_each_other_in_order(
-    shared: Instance,  # noqa: F811
+    shared: Instance,
     pipeline: Pipeline,
 ) -> None:
     events = [

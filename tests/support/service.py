@@ -21,18 +21,19 @@ from worker.embedded.valkey import Valkey
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_S = 90.0
+APP = "worker.service.celery_app:app"
 
 
 class Worker:
     """The Celery worker process of one test. `log` is all it wrote."""
 
-    def __init__(self, environment: dict[str, str], log: Path, *flags: str) -> None:
+    def __init__(self, environment: dict[str, str], log: Path, app: str, *flags: str) -> None:
         self.log_path = log
         self.environment = environment
         with log.open("ab") as sink:
             self.process = subprocess.Popen(
                 [
-                    sys.executable, "-m", "celery", "--app", "worker.service.celery_app:app", "worker",
+                    sys.executable, "-m", "celery", "--app", app, "worker",
                     "--without-gossip", "--without-mingle", *flags,
                 ],
                 cwd=ROOT, env=environment, stdout=sink, stderr=sink, stdin=subprocess.DEVNULL,
@@ -64,7 +65,7 @@ class Instance:
         self.workers: list[Worker] = []
         self._folder = folder
 
-    def start(self, *flags: str, ready: bool = True, **settings: str) -> Worker:
+    def start(self, *flags: str, ready: bool = True, app: str = APP, **settings: str) -> Worker:
         """A worker; `settings` are environment variables without their prefix."""
         environment = {
             **os.environ,
@@ -74,7 +75,7 @@ class Instance:
             "FELTSENSE_METRICS_PORT": "0",
             **{f"FELTSENSE_{name.upper()}": value for name, value in settings.items()},
         }
-        worker = Worker(environment, self._folder / f"worker-{len(self.workers)}.log", *flags)
+        worker = Worker(environment, self._folder / f"worker-{len(self.workers)}.log", app, *flags)
         self.workers.append(worker)
         if ready:
             worker.wait_ready()

@@ -1,0 +1,197 @@
+"""Whatever ends or goes away while events are under way, each has its row once, and the worker says what is
+wrong."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.support.events import event
+from tests.support.service import Instance
+from worker.client.publisher import Publisher
+from worker.events.message import LIVE, read
+from worker.events.reflection import Reflection
+from worker.pipeline import Pipeline, Readings
+from worker.service import reconcile
+from worker.service.stages import Stages
+from worker.settings import Settings
+from worker.store import deliveries
+from worker.store.deliveries import Arrival
+from worker.store.engine import Store
+
+COUNT = 300
+QUICK = "tests.support.quick_app:app"
+
+
+def load(instance: Instance) -> None:
+    with Publisher.connect(instance.broker_url) as publisher:
+        publisher.publish_many(
+            [event(f"e-{n}", f"u-{n % 7}", day=n % 20 + 1) for n in range(COUNT)], chunk=10
+        )
+
+
+def some_rows(instance: Instance) -> bool:
+    return 0 < instance.count("perceptions") < COUNT
+
+
+def exactly_once(instance: Instance) -> None:
+    instance.wait_for(COUNT, within_s=60)
+    assert instance.rows("SELECT count(DISTINCT reflection_id) FROM perceptions") == [(COUNT,)]
+    assert instance.rows("SELECT DISTINCT state FROM deliveries") == [("done",)]
+
+
+@pytest.mark.timeout(240)
+def test_a_killed_worker_loses_nothing(instance: Instance) -> None:
+    first = instance.start(app=QUICK)
+    load(instance)
+    instance.eventually(lambda: some_rows(instance))
+    first.stop(signal.SIGKILL)
+    assert not instance.idle()
+
+    instance.start(app=QUICK)
+
+    exactly_once(instance)
+
+
+@pytest.mark.timeout(240)
+def test_a_stopped_worker_finishes_what_it_has_and_gives_back_the_rest(instance: Instance) -> None:
+    first = instance.start()
+    load(instance)
+    instance.eventually(lambda: some_rows(instance))
+    first.stop(signal.SIGTERM)
+    assert first.process.returncode == 0
+    assert "worker_closed" in first.log
+    assert instance.rows("SELECT count(*) FROM deliveries WHERE state = 'accepted'") == [(0,)]
+
+    instance.start()
+
+    exactly_once(instance)
+
+
+@pytest.mark.timeout(240)
+def test_a_lost_database_is_waited_for(instance: Instance) -> None:
+    instance.start()
+    load(instance)
+    for _ in range(8):
+        instance.rows(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        time.sleep(0.1)
+
+    exactly_once(instance)
+
+
+@pytest.mark.parametrize(
+    ("settings", "code", "words"),
+    [
+        ({"bundle": "{changed}"}, 2, "BundleRefused"),
+        ({"bundle": "/nowhere"}, 2, "BundleRefused"),
+        ({"database_url": "postgresql://x@127.0.0.1:1/none"}, 4, "127.0.0.1:1"),
+        ({"database_url": "mysql://x"}, 2, "Postgres URL"),
+        ({"event_key": "c2hvcnQ="}, 2, "32 bytes"),
+    ],
+)
+def test_a_worker_that_cannot_work_ends_and_says_why(
+    instance: Instance,
+    tmp_path: Path,
+    settings: dict[str, str],
+    code: int,
+    words: str,
+) -> None:
+    changed = tmp_path / "changed"
+    shutil.copytree(instance.bundle, changed)
+    whole = (changed / "ngrams.npz").read_bytes()
+    (changed / "ngrams.npz").write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+
+    worker = instance.start(
+        ready=False, **{name: value.format(changed=changed) for name, value in settings.items()}
+    )
+
+    assert worker.process.wait(60) == code, worker.log
+    assert words in worker.log
+    assert "Traceback" not in worker.log
+
+
+class Fragile(Pipeline):
+    """The real pipeline with a weakness: a text with this word breaks the step of that name."""
+
+    def read(self, reflections: Sequence[Reflection]) -> Readings:
+        self._break("read-culprit", reflections)
+        return super().read(reflections)
+
+    def appraise(self, readings, embeddings):
+        self._break("appraise-culprit", readings.reflections)
+        return super().appraise(readings, embeddings)
+
+    def screen(self, reflections):
+        self._break("screen-culprit", reflections)
+        return super().screen(reflections)
+
+    @staticmethod
+    def _break(word: str, reflections: Sequence[Reflection]) -> None:
+        for reflection in reflections:
+            if word in reflection.text:
+                raise RuntimeError(reflection.text)
+
+
+@pytest.mark.timeout(120)
+def test_one_event_that_breaks_a_stage_is_parked_alone(store: Store, bundle: Path) -> None:
+    culprits = {3: "screen", 11: "read", 17: "appraise"}
+    entries = [
+        read(
+            event(f"e-{n}", text=f"canary {culprits.get(n, 'good')}-culprit"),
+            n,
+            seal=None,
+            now=datetime.now(UTC),
+        )
+        for n in range(20)
+    ]
+    with (
+        Fragile.open(bundle, Settings(device_plan=("CPU",))) as pipeline,
+        Stages(pipeline, store, max_batch_size=64, max_wait_ms=1) as stages,
+    ):
+        tally = stages.enrich(entries, message_id="m", lane=LIVE)
+
+    assert tally == {"written": 17, "failed": 3}
+    query = "SELECT position, reason, detail FROM dead_letters ORDER BY position"
+    assert store.transact(lambda cursor: cursor.execute(query).fetchall()) == [
+        (3, "enrichment_failed", "arrive: RuntimeError"),
+        (11, "enrichment_failed", "read: RuntimeError"),
+        (17, "enrichment_failed", "settle: RuntimeError"),
+    ]
+    states = "SELECT state, count(*) FROM deliveries GROUP BY state ORDER BY state"
+    assert store.transact(lambda cursor: cursor.execute(states).fetchall()) == [("dead", 2), ("done", 17)]
+
+
+@pytest.mark.timeout(120)
+def test_what_the_broker_lost_is_enriched_from_the_stored_row(store: Store, bundle: Path) -> None:
+    lost = [read(event(f"lost-{n}", day=n + 1), n, seal=None, now=datetime.now(UTC)) for n in range(5)]
+    with (
+        Pipeline.open(bundle, Settings(device_plan=("CPU",))) as pipeline,
+        Stages(pipeline, store, max_batch_size=64, max_wait_ms=1) as stages,
+    ):
+        reflections = [entry.reflection for entry in lost if entry.reflection]
+        arrivals = [
+            Arrival(reflection=reflection, screen=screen, message_id="m", position=0, payload=b"")
+            for reflection, screen in zip(reflections, pipeline.screen(reflections), strict=True)
+        ]
+        deliveries.accept(store, arrivals, (), model_version=pipeline.model_version, lane=LIVE)
+
+        assert reconcile.Reconciler(stages, store).sweep() == 0
+        assert reconcile.unfinished(store, grace_s=0) == reflections
+        assert reconcile.Reconciler(stages, store, grace_s=0).sweep() == 0  # leased a moment ago
+        store.transact(
+            lambda cursor: cursor.execute("UPDATE deliveries SET lease_until = now() - interval '1 s'")
+        )
+        assert reconcile.Reconciler(stages, store, grace_s=0).sweep() == 5
+        assert reconcile.Reconciler(stages, store, grace_s=0).sweep() == 0
+    assert store.transact(lambda cursor: cursor.execute("SELECT count(*) FROM perceptions").fetchall()) == [
+        (5,)
+    ]
