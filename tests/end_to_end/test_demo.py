@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from worker.demo import SAMPLE
+from worker.embedded import home
 from worker.embedded.process import alive
 
 ROOT = Path(__file__).parents[2]
@@ -67,6 +68,7 @@ def start(tmp_path: Path) -> Iterator:
         if demo.process.poll() is None:
             demo.process.kill()
         demo.process.wait()
+        home.remove(demo.run_dir / "demo" / "postgres")  # what a killed one leaves to the next
 
 
 def until(holds, within_s: float, said=lambda: "it never held") -> None:
