@@ -53,12 +53,12 @@ def fit(
             pull = -((target / mixed)[:, None, :] * filled).sum(axis=2)
         slope = share[:, None] * weights * (pull - (weights * pull).sum(axis=1, keepdims=True))
         gradient = np.concatenate(
-            [(standard.T @ slope + penalty * slopes).ravel(), slope.sum(axis=0) + 1e-4 * bias]
+            [(standard.T @ slope + penalty * slopes).ravel(), slope.sum(axis=0) + 1e-6 * bias]
         )
-        return float(share @ value + 0.5 * penalty * (slopes**2).sum() + 0.5e-4 * (bias**2).sum()), gradient
+        return float(share @ value + 0.5 * penalty * (slopes**2).sum() + 0.5e-6 * (bias**2).sum()), gradient
 
     start = np.zeros((standard.shape[1] + 1) * count)
-    found = minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 60, "ftol": 1e-8})
+    found = minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 150, "ftol": 1e-9})
     return Gate(
         bases=bases, slopes=found.x[:-count].reshape(-1, count), bias=found.x[-count:], mean=mean, scale=scale
     )

@@ -116,17 +116,20 @@ def _synthetic(
 
 
 def _coverage(targets: Targets, placed: Placed, decided: Decided) -> dict[str, float]:
-    """Share of labels inside the 80 % intervals, over the rows that count for the variable."""
+    """Weighted share of labels inside the 80 % intervals, over the rows that count for the variable."""
     found = {}
     for name, ends in decided.ends.items():
         if name == "willingness":
-            truth = targets.values[name]
+            truth, weight = targets.values[name], targets.weight[name]
         elif name == "comparator":
             truth = placed.target["valence"] - placed.stacks["expected_valence"].after
+            weight = placed.weight["valence"]
         else:
-            truth = placed.target[name.removeprefix("expected_")]
+            label = name.removeprefix("expected_")
+            truth, weight = placed.target[label], placed.weight[label]
         rows = np.isfinite(ends[:, 0])
-        found[f"{name} coverage"] = m.coverage(truth[rows], ends[rows, 0], ends[rows, 1])
+        inside = (truth >= ends[:, 0]) & (truth <= ends[:, 1])
+        found[f"{name} coverage"] = float(np.average(inside[rows], weights=weight[rows]))
     return found
 
 
