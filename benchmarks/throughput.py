@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import resource
+import sys
 import tempfile
 import threading
 import time
@@ -27,6 +28,7 @@ import numpy as np
 
 from worker.client.publisher import Publisher
 from worker.embedded.supervisor import Endpoints, running
+from worker.errors import FeltsenseError
 from worker.events.reflection import FIELDS
 from worker.settings import Settings
 from worker.store.engine import Store
@@ -212,4 +214,8 @@ def show(report: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except FeltsenseError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -3,6 +3,7 @@ content."""
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,9 @@ from worker.observability.logging import failure, logger
 if TYPE_CHECKING:
     from worker.service.celery_app import App
     from worker.service.lifecycle import Service
+
+REQUEUE_PAUSE_S = 1.0
+"""Before a message goes back: what cannot be done now must not be tried thousands of times a second."""
 
 
 class Job(Task):
@@ -54,6 +58,7 @@ class Job(Task):
             # Errors that one event causes never come this far; this is a lost service, shutdown, or a bug.
             logger.error("message_requeued", message=id_, task=self.name, **failure(error))
             requeued = Reject(type(error).__name__, requeue=True)
+        time.sleep(REQUEUE_PAUSE_S)
         raise requeued  # outside the handler: a chained error would carry its words into Celery's traceback
 
 
