@@ -36,6 +36,7 @@ class Targets:
     nuances: dict[str, Floats]
     risk: Floats
     weight: dict[str, Floats]
+    dampened: Floats
 
     def deviations(self, names: Sequence[str]) -> Floats:
         """How far each row is off the weighted mean, in weighted standard deviations, [n, len(names)]; 0
@@ -93,6 +94,7 @@ def extract(
     seen = np.ones(len(rows), dtype=bool) if learned is None else learned
     return Targets(
         learned=seen,
+        dampened=_dampening(rows, plan),
         values=values,
         expressed=expressed,
         invoked=invoked,
@@ -131,16 +133,14 @@ def _nuances(paths: Iterable[Sequence[str]], taxonomy: Taxonomy) -> Floats:
 
 
 def _weight(rows: Sequence[Labelled], target: str, plan: Plan) -> Floats:
+    sources = [plan.source(row.source) for row in rows]
+    own = np.array([source.weight * source.weights.get(target, 1.0) for source in sources])
+    return np.asarray(own * _dampening(rows, plan))
+
+
+def _dampening(rows: Sequence[Labelled], plan: Plan) -> Floats:
     people = Counter(row.reflection.user_id for row in rows)
-    out = []
-    for row in rows:
-        source = plan.source(row.source)
-        out.append(
-            source.weight
-            * source.weights.get(target, 1.0)
-            / people[row.reflection.user_id] ** source.person_power
-        )
-    return np.array(out)
+    return np.array([people[row.reflection.user_id] ** -plan.source(row.source).person_power for row in rows])
 
 
 def _balance(mass: Floats, labelled: NDArray[np.bool_], power: float) -> Floats:

@@ -16,11 +16,14 @@ from trainer.plan import Linear, Plan
 from worker.appraise import EXPRESSED, INVOKED, RISK, nuance_targets
 from worker.events.taxonomy import Taxonomy
 from worker.features.assemble import Features
+from worker.inference.encoder import Encoder
 from worker.models.boosted import Boosted
 from worker.models.heads import DenseHeads, NgramHeads, weigh
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.bool_]
+LIST_SCALE = 0.5
+"""Scale of the embedding of word lists, as a share of the embedding's own."""
 Matrix: TypeAlias = NDArray[np.float32] | csr_matrix
 
 _VALUES = ("valence", "arousal", "willingness")
@@ -90,6 +93,9 @@ def _ngrams(counts: csr_matrix, targets: Targets, rows: Rows, plan: Plan) -> Ngr
 def _embedding(dense: Floats, targets: Targets, rows: Rows, plan: Plan, taxonomy: Taxonomy) -> DenseHeads:
     trained = dense[rows]
     mean, scale = linear.standardise(trained, np.ones(len(trained)))
+    width = Encoder.width
+    # Hardly any text but a check-in is a list of words: by its own deviation that block would be all outliers.
+    mean[width : 2 * width], scale[width : 2 * width] = 0.0, LIST_SCALE * scale[:width]
     x = ((trained - mean) / scale).astype(np.float32)
     inside = _Inside(targets, rows)
     penalties = plan.embedding

@@ -79,9 +79,9 @@ def settle(
 
     forecast, expected = _linear(numbers, target, in_diary, folds, plan.forecast_penalty)
     own = own_features.extract(numbers, history[row])
-    personal, meant = _linear(
-        own, target, {name: weight[name] * known for name in NET}, folds, plan.personal_penalty
-    )
+    # How to read a person is learned from long histories: there every moment counts alike.
+    evenly = {name: column * known / targets.dampened[row] for name, column in weight.items()}
+    personal, meant = _linear(own, target, evenly, folds, plan.personal_penalty)
     net, recalled = _net(steps, target, in_diary, known, folds, plan, advance)
     stacked = stacks_of(
         now, known, {"Tm": expected, "GRU": np.where(known[:, None], recalled, np.nan)}, meant
