@@ -22,6 +22,7 @@ from trainer.data import labelled, synthetic
 from trainer.data.corpora.importer import import_corpus
 from trainer.data.duplicates import clusters
 from trainer.data.labelled import Labelled
+from trainer.errors import TrainerError
 from trainer.evaluate import report
 from trainer.export import card, facts, openvino
 from trainer.features import build, targets
@@ -78,6 +79,10 @@ def fit(
         joining = [None if alike else copy for copy, alike in zip(copies, common, strict=True)]
         group = folds.groups(people, joining, [row.cluster for row in rows])
         goals = targets.extract(rows, plan, tree, ~common)
+        if missing := goals.missing():
+            raise TrainerError(
+                f"no row is labelled for {', '.join(missing)}: add a source that is (`feltsense synth`)"
+            )
         fold = folds.assign(
             group,
             [row.source for row in rows],

@@ -33,6 +33,11 @@ def export(net: Forecaster, path: Path) -> None:
         port.get_node().set_friendly_name(name)
         port.get_node().set_partial_shape(ov.PartialShape([-1, *part.shape[1:]]))
     model.validate_nodes_and_infer_types()
+    # The converter numbers its layers by everything the process has converted before.
+    model.set_friendly_name("temporal")
+    for number, layer in enumerate(model.get_ordered_ops()):
+        if layer.get_type_name() != "Parameter":
+            layer.set_friendly_name(f"{layer.get_type_name()}-{number}")
     ov.save_model(model, path, compress_to_fp16=False)
     compiled = ov.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     gap = float(np.abs(compiled(inputs)[0] - predict(net, sample)).max())

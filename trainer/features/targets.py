@@ -38,6 +38,10 @@ class Targets:
     weight: dict[str, Floats]
     dampened: Floats
 
+    def missing(self) -> list[str]:
+        """The variables nothing can be learned of: no row has a label with weight."""
+        return sorted(name for name, weight in self.weight.items() if not (weight > 0).any())
+
     def deviations(self, names: Sequence[str]) -> Floats:
         """How far each row is off the weighted mean, in weighted standard deviations, [n, len(names)]; 0
         where unlabelled."""
@@ -90,7 +94,8 @@ def extract(
     weight["invoked"] = (
         _weight(rows, "invoked", plan) * np.where(borrowed, stands_in, 1.0) * invoked.any(axis=1)
     )
-    weight["risk"] = _weight(rows, "risk", plan) * np.where(assumed, no_risk, 1.0)
+    judged = np.isfinite(risk).any(axis=1)
+    weight["risk"] = _weight(rows, "risk", plan) * np.where(assumed, no_risk, 1.0) * judged
     seen = np.ones(len(rows), dtype=bool) if learned is None else learned
     return Targets(
         learned=seen,

@@ -94,7 +94,7 @@ def _embedding(dense: Floats, targets: Targets, rows: Rows, plan: Plan, taxonomy
     trained = dense[rows]
     mean, scale = linear.standardise(trained, np.ones(len(trained)))
     width = Encoder.width
-    # Hardly any text but a check-in is a list of words: by its own deviation that block would be all outliers.
+    # Few texts but check-ins are lists of words: by its own deviation that block would be all outliers.
     mean[width : 2 * width], scale[width : 2 * width] = 0.0, LIST_SCALE * scale[:width]
     x = ((trained - mean) / scale).astype(np.float32)
     inside = _Inside(targets, rows)
