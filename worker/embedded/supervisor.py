@@ -29,7 +29,7 @@ from worker.store.engine import Store
 
 APP = "worker.service.celery_app:app"
 QUEUES = "reflections,reflections.bulk"
-WORKER_READY_S = 180.0
+WORKER_READY_S = 300.0
 WORKER_STOP_S = 30.0
 STOP_S = 10.0
 
