@@ -20,7 +20,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from trainer import plan as plans
 from trainer.data import labelled, synthetic
 from trainer.data.corpora.importer import import_corpus
-from trainer.data.duplicates import clusters
 from trainer.data.labelled import Labelled
 from trainer.errors import TrainerError
 from trainer.evaluate import report
@@ -30,7 +29,7 @@ from trainer.fit import text
 from trainer.oof import appraisal, crossfit, decision, placement
 from trainer.plan import Plan
 from trainer.settings import TrainerSettings
-from trainer.splits import audit, folds, selection
+from trainer.splits import selection, split
 from worker.bundle import writer
 from worker.bundle.contents import Contents
 from worker.bundle.manifest import Manifest
@@ -72,31 +71,14 @@ def fit(
     reflections = [row.reflection for row in rows]
     with _progress(console) as progress:
         step = _Steps(progress)
-        step("find near-duplicates", 1)
-        copies = clusters([one.text for one in reflections]).tolist()
-        people = [one.user_id for one in reflections]
-        common = folds.shared(people, copies, [plan.source(row.source).unlearn_shared for row in rows])
-        joining = [None if alike else copy for copy, alike in zip(copies, common, strict=True)]
-        group = folds.groups(people, joining, [row.cluster for row in rows])
-        goals = targets.extract(rows, plan, tree, ~common)
+        step("split", 1)
+        parts = split.make(rows, plan, tree, count=plan.folds, seed=plan.seed)
+        fold = parts.fold
+        goals = targets.extract(rows, plan, tree, parts.learned)
         if missing := goals.missing():
             raise TrainerError(
                 f"no row is labelled for {', '.join(missing)}: add a source that is (`feltsense synth`)"
             )
-        fold = folds.assign(
-            group,
-            [row.source for row in rows],
-            folds=plan.folds,
-            seed=plan.seed,
-            balance=goals.deviations(("valence", "arousal")),
-        )
-        certificate = audit.certify(
-            fold,
-            people=people,
-            clusters=copies,
-            texts=[one.text for one in reflections],
-            learned=goals.learned,
-        )
 
         step("extract features", 2 * len(rows))
         features, screens = build.build(
@@ -141,7 +123,7 @@ def fit(
             micro_scale=decision.MICRO_SCALE,
             risk_thresholds=decided.risk_thresholds,
         )
-        known = facts.of(rows, plan, metrics=metrics, leakage=certificate)
+        known = facts.of(rows, plan, metrics=metrics, leakage=parts.certificate)
         return writer.write(out, contents, facts=known, trees=models.texts, card=card.write(known))
 
 

@@ -28,16 +28,16 @@ from sklearn.linear_model import Ridge
 from trainer import plan as plans
 from trainer import rebuild
 from trainer.data import labelled
-from trainer.data.duplicates import clusters
 from trainer.data.labelled import Labelled
 from trainer.evaluate.metrics import Composite, composite, rmse
 from trainer.features.build import embed
 from trainer.plan import Plan
 from trainer.settings import TrainerSettings
-from trainer.splits import folds
+from trainer.splits import selection, split
 from worker.errors import FeltsenseError
 from worker.events.perception import Perception
 from worker.events.reflection import Reflection
+from worker.events.taxonomy import taxonomy
 from worker.pipeline import Pipeline
 from worker.settings import Settings
 
@@ -57,27 +57,20 @@ def cross_validate(
 ) -> tuple[list[Labelled], dict[str, Floats]]:
     """The judged rows (those of `source` with both labels), and for every way of predicting them [n, 2]:
     valence, arousal."""
-    judged = [row for row in rows if row.source == source and all(kind in row.labels for kind in KINDS)]
-    people = [row.reflection.user_id for row in rows]
-    group = folds.groups(
-        people, clusters([row.reflection.text for row in rows]).tolist(), [row.cluster for row in rows]
-    )
-    fold = dict(
-        zip(
-            (row.reflection.id for row in rows),
-            folds.assign(group, [row.source for row in rows], folds=count, seed=plan.seed + 1),
-            strict=True,
-        )
-    )
-    fold_of = np.array([fold[row.reflection.id] for row in judged])
+    taken = selection.select(rows, plan)
+    parts = split.make(taken, plan, taxonomy(), count=count, seed=plan.seed + 1)
+    mine = [at for at, row in enumerate(taken) if row.source == source and set(KINDS) <= row.labels.keys()]
+    judged = [taken[at] for at in mine]
+    fold_of = parts.fold[mine]
     found = {name: np.full((len(judged), 2), np.nan) for name in REGIMES}
     for number in range(count):
         console.print(f"outer fold {number + 1} of {count}")
         held = np.flatnonzero(fold_of == number)
         with tempfile.TemporaryDirectory() as scratch:
             bundle = Path(scratch) / "bundle"
-            train = [row for row in rows if fold[row.reflection.id] != number]
-            rebuild.fit(train, plan, bundle, console, settings)
+            outside = (parts.fold != number) & parts.learned
+            train = [row for row, used in zip(taken, outside, strict=True) if used]
+            rebuild.fit(train, plan, bundle, Console(quiet=True), settings)
             worker = Settings(
                 cache_dir=settings.cache_dir, device_plan=("CPU",), temporal_device_plan=("CPU",)
             )

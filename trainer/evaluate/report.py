@@ -19,6 +19,7 @@ from trainer.oof.crossfit import Columns
 from trainer.oof.decision import Decided
 from trainer.oof.placement import Placed
 from worker.events.variables import FLAGS
+from worker.features.schema import TEMPORAL
 
 Floats = NDArray[np.float64]
 KINDS = ("valence", "arousal")
@@ -85,6 +86,12 @@ def _people(
             later = rows & placed.known
             ahead = placed.stacks[f"expected_{kind}"].after[later]
             found[f"expected {kind} {copy} RMSE"] = m.rmse(placed.target[kind][later], ahead)
+        later = here[placed.row] & placed.reported & placed.known
+        for stat in ("mean", "last"):
+            before = placed.numbers[later, TEMPORAL.index(f"self_{kind}.{stat}")]
+            found[f"reference: {kind} as the earlier self-reports' {stat} RMSE"] = m.rmse(
+                placed.target[kind][later], before
+            )
     return found
 
 

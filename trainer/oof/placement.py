@@ -38,11 +38,12 @@ REPORTS = [HISTORY.index(f"self_{kind}") for kind in KINDS]
 
 @dataclass(frozen=True, kw_only=True)
 class Placed:
-    """`row` [m] numbers the labelled row, `reported` [m] tells which copy of the timeline it was placed in;
-    `target[name]` and `weight[name]` are [m]. `stacks` by gate; `forecast` is Tm's expectation, `personal`
-    its reading of the text, `net` the temporal net."""
+    """`row` [m] numbers the labelled row, `numbers` [m, len(TEMPORAL)] is its past, `reported` [m] tells
+    which copy of the timeline it was placed in; `target[name]` and `weight[name]` are [m]. `stacks` by
+    gate; `forecast` is Tm's expectation, `personal` its reading of the text, `net` the temporal net."""
 
     row: NDArray[np.intp]
+    numbers: Floats
     reported: Rows
     known: Rows
     diary: Rows
@@ -98,6 +99,7 @@ def settle(
         )  # fmt: skip
     return Placed(
         row=row,
+        numbers=numbers,
         reported=np.arange(len(row)) < len(rows),
         known=known,
         diary=diary,
