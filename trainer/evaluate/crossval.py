@@ -117,11 +117,11 @@ def references(
         "reference: TF-IDF ridge": counted,
         "reference: MiniLM ridge": embedded,
         "reference: their average": average,
-        "reference: average + half the earlier mean": average + 0.5 * _earlier_mean(judged, truth),
+        "reference: average + half the earlier mean": average + 0.5 * earlier_mean(judged, truth),
     }
 
 
-def _earlier_mean(judged: Sequence[Labelled], truth: Floats) -> Floats:
+def earlier_mean(judged: Sequence[Labelled], truth: Floats) -> Floats:
     out = np.empty_like(truth)
     for at, row in enumerate(judged):
         one = row.reflection
