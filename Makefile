@@ -56,8 +56,8 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-bench: $(VENV)/.serving
-	@exec $(BIN)/python -m benchmarks.throughput --data $(or $(DATA),samples/reflections.jsonl) --out bench/results.json $(ARGS)
+bench: $(VENV)/.dev
+	@exec $(BIN)/python -m benchmarks.throughput $(if $(DATA),--data $(DATA)) $(ARGS)
 
 bundle: $(VENV)/.dev
 	@exec $(BIN)/python -m trainer.rebuild $(DATA) $(ARGS)

@@ -1,10 +1,10 @@
 """How fast the whole instance is: embedded Postgres and Valkey, one worker, the publisher, all on this
 machine.
 
-`python -m benchmarks.throughput --data FILE... [--count 20000] [--out bench/throughput.json]` takes labelled
-events as `feltsense import` writes them. First a bulk load: publish, wait until every event has its row or
-its dead letter, and check that the sum is exact. Then ten events a second on the live lane, each timed from
-publishing to seeing its row.
+`python -m benchmarks.throughput [--data FILE|FOLDER...] [--count 20000] [--out bench/results.json]` takes
+events (JSONL), or a folder of raw public corpora, whose `CORPORA` it imports and mixes. First a bulk load:
+publish, wait until every event has its row or its dead letter, and check that the sum is exact. Then ten
+events a second on the live lane, each timed from publishing to seeing its row.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from itertools import cycle, islice
+from itertools import cycle, islice, zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from trainer.data.corpora.importer import import_corpus
 from worker.client.publisher import Publisher
 from worker.embedded.supervisor import Endpoints, running
 from worker.errors import FeltsenseError
@@ -33,6 +34,13 @@ from worker.events.reflection import FIELDS
 from worker.settings import Settings
 from worker.store.engine import Store
 
+SAMPLE = Path(__file__).parent.parent / "samples" / "reflections.jsonl"
+CORPORA = {
+    "semeval2026": "semeval2026_task2",
+    "emobank": "emobank",
+    "goemotions": "goemotions",
+    "offmychest": "claff_offmychest",
+}
 LIVE_RATE = 10
 LIVE_SECONDS = 30.0
 POLL_S = 0.003
@@ -46,20 +54,27 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--data", type=Path, nargs="+", required=True, help="event lines (JSONL), repeated to fill the count"
+        "--data",
+        type=Path,
+        nargs="+",
+        default=[SAMPLE],
+        help="event lines (JSONL) or folders of corpora, repeated to fill the count",
     )
     parser.add_argument("--count", type=int, default=20_000, help="events of the bulk load")
     parser.add_argument("--live-seconds", type=float, default=LIVE_SECONDS, help="length of the live phase")
     parser.add_argument("--chunk", type=int, default=64, help="events a message in the bulk load")
     parser.add_argument("--bundle", type=Path, help="another bundle than the starter")
-    parser.add_argument("--out", type=Path, default=Path("bench/throughput.json"))
+    parser.add_argument("--out", type=Path, default=Path("bench/results.json"))
     call = parser.parse_args()
     lines = list(events(call.data, call.count + int(call.live_seconds * LIVE_RATE)))
     with tempfile.TemporaryDirectory(prefix="feltsense-bench-") as folder:
         chosen = {"bundle": call.bundle} if call.bundle else {}
         settings = Settings(run_dir=Path(folder) / "run", metrics_port=0, **chosen)
         started = time.perf_counter()
-        with running(settings, flower=False) as endpoints, Store.open(endpoints.database_url) as store:
+        with (
+            running(settings, flower=False, temporary=True) as endpoints,
+            Store.open(endpoints.database_url) as store,
+        ):
             report: dict[str, Any] = {
                 "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
                 "cores": os.cpu_count(),
@@ -78,13 +93,31 @@ def main() -> None:
 
 
 def events(files: list[Path], count: int) -> Iterator[dict[str, Any]]:
-    """`count` events of the files, again from the start with new ids when they are too few."""
-    with_labels = [
-        json.loads(line) for file in files for line in file.read_text().splitlines() if line.strip()
-    ]
+    """`count` events of the files in turn, again from the start with new ids when they are too few."""
+    with tempfile.TemporaryDirectory() as scratch:
+        sources = [part for file in files for part in _imported(file, Path(scratch))]
+        loads = [[line for line in part.read_text().splitlines() if line.strip()] for part in sources]
+    with_labels = [event for turn in zip_longest(*loads) for line in turn if line for event in _parsed(line)]
     plain = [{name: value for name, value in event.items() if name in FIELDS} for event in with_labels]
     for number, event in enumerate(islice(cycle(plain), count)):
         yield {**event, "id": f"{number}-{event['id']}"[:128]}
+
+
+def _imported(path: Path, scratch: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    for name, folder in CORPORA.items():
+        import_corpus(name, path / folder, scratch / f"{name}.jsonl", now=datetime.now(UTC))
+    return [scratch / f"{name}.jsonl" for name in CORPORA]
+
+
+def _parsed(line: str) -> list[dict[str, Any]]:
+    """The event of a line; none of a line that could never be sent."""
+    try:
+        event = json.loads(line)
+    except json.JSONDecodeError:
+        return []
+    return [event] if isinstance(event, dict) and "id" in event else []
 
 
 def bulk(endpoints: Endpoints, store: Store, load: list[dict[str, Any]], chunk: int) -> dict[str, Any]:

@@ -32,7 +32,7 @@ CHILDREN = {"postgres", "valkey-server", "worker", "beat", "flower"}
 class Instance:
     """`up` as a child; its output goes to a file, as to a terminal nobody reads."""
 
-    def __init__(self, folder: Path, bundle: Path, **settings: str) -> None:  # noqa: F811
+    def __init__(self, folder: Path, bundle: Path, **settings: str) -> None:
         self.run_dir = folder / "run"
         self.output = folder / "output"
         environment = os.environ | {
@@ -77,7 +77,7 @@ class Instance:
 
 
 @pytest.fixture
-def instance(tmp_path: Path, bundle: Path) -> Iterator[Instance]:  # noqa: F811
+def instance(tmp_path: Path, bundle: Path) -> Iterator[Instance]:
     made = Instance(tmp_path, bundle)
     yield made
     if made.process.poll() is None:
@@ -152,7 +152,7 @@ def test_no_process_outlives_a_terminal_that_is_closed(instance):
 def test_no_process_outlives_a_supervisor_that_is_killed_and_every_row_and_message_does(
     instance,
     tmp_path,
-    bundle,  # noqa: F811
+    bundle,
 ):
     with psycopg.connect(instance.ready().addresses["database_url"]) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 1 AS value")
@@ -200,7 +200,7 @@ def test_a_worker_that_cannot_start_is_reported_with_its_reason(tmp_path):
 
 
 @pytest.mark.parametrize("setting", ["flower_port", "metrics_port"])
-def test_a_port_that_is_taken_is_named_with_its_setting_before_anything_starts(tmp_path, bundle, setting):  # noqa: F811
+def test_a_port_that_is_taken_is_named_with_its_setting_before_anything_starts(tmp_path, bundle, setting):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -31,7 +31,7 @@ def test_a_missing_base_is_masked_never_filled_with_zero():
     columns = {"Lx": np.array([0.8, 0.8]), "Tm": np.array([0.4, np.nan])}
     result = combine(gate([[0.0, 0.0]]), IDENTITY, columns, np.zeros((2, 1)))
     assert result.after == pytest.approx([0.6, 0.8])
-    assert result.provenance()[1]["bases"]["Tm"] == {"prediction": None, "weight": 0.0}
+    assert result.provenance()[1]["weights"] == {"Lx": 1.0}
 
 
 def test_a_base_absent_from_the_columns_is_masked_in_every_row():

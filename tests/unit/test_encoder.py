@@ -13,7 +13,8 @@ TEXTS = [
     "I feel calm today.",
     "Aaj bahut thak gaya hoon yaar, kuch samajh nahi aa raha",
     "No.",
-    "Work was long and my manager shouted at me in front of everybody, but then I walked home through the park "
+    "Work was long and my manager shouted at me in front of everybody, but then I walked home through the "
+    "park "
     "and called my sister and we laughed about the summer when the tent flew away over the lake.",
     "😊😊",
 ]

@@ -59,7 +59,8 @@ def numbers(perceptions):
             [
                 p.placement.valence, p.placement.arousal, p.placement.congruence, p.placement.comparator,
                 p.placement.expected_valence, p.placement.expected_arousal, p.appraisal.willingness,
-                *p.appraisal.invoked.cores.values(), *p.appraisal.expressed.cores.values(), *p.appraisal.risk.flags.values(),
+                *p.appraisal.invoked.cores.values(), *p.appraisal.expressed.cores.values(),
+                *p.appraisal.risk.flags.values(),
                 *(end for pair in p.intervals.values() for end in pair),
             ]
         )

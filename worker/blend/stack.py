@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -27,24 +28,24 @@ class Blended:
     after: Floats
 
     def provenance(self) -> list[dict[str, Any]]:
-        """Per row: a base's prediction (None: missing) and weight, the value before and after calibration."""
-        columns = np.round(self.columns, 6).tolist()
-        missing = ~_available(self.columns)
-        weights = np.round(self.weights, 4).tolist()
-        before, after = np.round(self.before, 6).tolist(), np.round(self.after, 6).tolist()
+        """Per row: each base's prediction and weight (a missing base has neither), the value before and
+        after calibration."""
+        rows = zip(
+            np.round(self.columns, 6).tolist(),
+            _available(self.columns).tolist(),
+            np.round(self.weights, 4).tolist(),
+            np.round(self.before, 6).tolist(),
+            np.round(self.after, 6).tolist(),
+            strict=True,
+        )
         return [
             {
-                "bases": {
-                    base: {
-                        "prediction": None if missing[row, at] else columns[row][at],
-                        "weight": weights[row][at],
-                    }
-                    for at, base in enumerate(self.bases)
-                },
-                "before": before[row],
-                "after": after[row],
+                "predictions": dict(compress(zip(self.bases, predictions, strict=True), there)),
+                "weights": dict(compress(zip(self.bases, weights, strict=True), there)),
+                "before": before,
+                "after": after,
             }
-            for row in range(len(columns))
+            for predictions, there, weights, before, after in rows
         ]
 
 

@@ -64,7 +64,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
     yield _finding(
         "bundle",
         lambda: _bundle(settings),
-        "restore it from git, or name another with FELTSENSE_BUNDLE; LightGBM needs the system's libgomp1",
+        "restore it from git, or name another with FELTSENSE_BUNDLE",
     )
 
 
