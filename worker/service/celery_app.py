@@ -15,7 +15,7 @@ from kombu.entity import Exchange, Queue
 from worker.errors import FeltsenseError, UsageError
 from worker.events.message import BULK, LIVE
 from worker.observability import logging
-from worker.observability.logging import logger
+from worker.observability.logging import failure, logger
 from worker.service import tasks, transport
 from worker.settings import Settings
 
@@ -101,6 +101,9 @@ def _connect(app: App, settings: Settings) -> None:
             # Celery logs what a signal's receiver raises and goes on; a worker without its bundle must end.
             logger.error("worker_refused", error=type(error).__name__, detail=str(error))
             raise SystemExit(error.exit_code) from error
+        except Exception as error:
+            logger.error("worker_failed", **failure(error))
+            raise SystemExit(1) from error
 
     @signals.worker_ready.connect(weak=False)
     def ready(**_: Any) -> None:
