@@ -69,7 +69,9 @@ def main() -> None:
     lines = list(events(call.data, call.count + int(call.live_seconds * LIVE_RATE)))
     with tempfile.TemporaryDirectory(prefix="feltsense-bench-") as folder:
         chosen = {"bundle": call.bundle} if call.bundle else {}
-        settings = Settings(run_dir=Path(folder) / "run", metrics_port=0, **chosen)
+        # Never the operator's own services, and in the open: what is measured is this instance alone.
+        own: dict[str, Any] = {"broker_url": None, "database_url": None, "event_key": None, "metrics_port": 0}
+        settings = Settings(run_dir=Path(folder) / "run", **own, **chosen)
         started = time.perf_counter()
         with (
             running(settings, flower=False, temporary=True) as endpoints,
@@ -90,6 +92,8 @@ def main() -> None:
     call.out.write_text(json.dumps(report, indent=2) + "\n")
     show(report)
     print(f"written to {call.out}")
+    if not report["bulk"]["sum_exact"]:
+        sys.exit(1)
 
 
 def events(files: list[Path], count: int) -> Iterator[dict[str, Any]]:

@@ -104,7 +104,7 @@ def appraise(
     reflections: Sequence[Reflection],
     languages: Sequence[Language],
     screens: Floats,
-    devices: Mapping[str, Any],
+    facts: Mapping[str, Any],
 ) -> list[Appraisal]:
     """Appraise a batch; row i of `features` and of `screens` [n, len(FLAGS)] belongs to reflection i and no
     other."""
@@ -145,9 +145,7 @@ def appraise(
         ]
     intervals = contents.intervals["willingness"].around(willingness.after)
     told = zip(willingness.provenance(), expressed.provenance(), invoked.provenance(), strict=True)
-    provenance = [
-        {"devices": dict(devices), "willingness": w, "expressed": e, "invoked": i} for w, e, i in told
-    ]
+    provenance = [{**facts, "willingness": w, "expressed": e, "invoked": i} for w, e, i in told]
     return [
         Appraisal(
             reflection=reflection,

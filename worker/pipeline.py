@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,7 +25,7 @@ from worker.appraise import appraise, risk_of
 from worker.bundle.reader import Bundle, load
 from worker.errors import BundleRefused
 from worker.events.perception import Appraisal, Perception, Placement, Risk, Trace
-from worker.events.reflection import Reflection
+from worker.events.reflection import Reflection, parse
 from worker.events.taxonomy import Taxonomy, taxonomy
 from worker.events.timeline import TIMELINE_LIMIT, Moment, Timeline
 from worker.features import lexical, ngrams, text
@@ -125,21 +126,27 @@ class Pipeline:
             reflections=readings.reflections,
             languages=[one.language for one in readings.texts],
             screens=readings.screens,
-            devices={"bundle": self.model_version, "encoder": self._encoder.placed.to_json(), "trees": "CPU"},
+            facts={
+                "bundle": self._bundle.manifest.digest,
+                "evidence": self._bundle.manifest.evidence,
+                "devices": {"encoder": self._encoder.placed.to_json(), "trees": "CPU"},
+            },
         )
 
     def place(self, items: Sequence[tuple[Trace, Timeline]]) -> list[Placement]:
         """Stage B: what depends on the person's earlier reflections."""
         return place(self._bundle.contents, self._net, items, devices=self._net.placed.to_json())
 
-    def perceive(self, reflections: Iterable[Reflection]) -> list[Perception]:
-        """Perceive a closed set of reflections (one revision each): every row sees the earlier ones of its
-        person in it.
+    def perceive(self, reflections: Iterable[Reflection | Mapping[str, Any]]) -> list[Perception]:
+        """Perceive a closed set of events (reflections, or mappings as on the wire; one revision each): every
+        row sees the earlier ones of its person in it.
 
         Returns perceptions in the order of `created_at`, the same values as the queue writes for these
-        events in any order.
+        events in any order. Raises `Rejected` for a mapping that is no event.
         """
-        ordered = sorted(reflections, key=lambda r: (r.created_at, r.id))
+        now = datetime.now(UTC)
+        read = (r if isinstance(r, Reflection) else parse(r, now=now) for r in reflections)
+        ordered = sorted(read, key=lambda r: (r.created_at, r.id))
         appraisals: list[Appraisal] = []
         for start in range(0, len(ordered), BATCH):
             readings = self.read(ordered[start : start + BATCH])

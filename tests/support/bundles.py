@@ -52,7 +52,7 @@ def write(folder: Path, *, seed: int = 1) -> Manifest:
         "ngram_bits": BITS,
         "data": [],
         "splits": {},
-        "evidence": {},
+        "evidence": {"invoked": "synthetic"},
         "metrics": {},
         "leakage": {},
         "libraries": {},

@@ -7,8 +7,10 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
+import worker
 from tests.support import bundles
-from worker.events.reflection import Reflection, SelfReport
+from worker.errors import Rejected
+from worker.events.reflection import Reflection, SelfReport, parse
 from worker.events.taxonomy import taxonomy
 from worker.events.variables import CORES, FLAGS, LEVELS
 from worker.pipeline import Pipeline
@@ -156,3 +158,21 @@ def test_the_risk_floor_holds_whatever_the_models_say(pipeline):
 
 def test_nothing_gives_nothing(pipeline):
     assert pipeline.perceive([]) == []
+
+
+def test_the_library_refuses_a_mapping_that_is_no_event(pipeline):
+    assert worker.Pipeline is type(pipeline)
+    with pytest.raises(Rejected, match="missing_field"):
+        pipeline.perceive([{"id": "r-0-00", "user_id": "u-0", "text": SAID[0]}])
+
+
+def test_a_mapping_and_its_reflection_are_perceived_alike(pipeline):
+    event = {"id": "r-0-00", "user_id": "u-0", "text": SAID[0], "created_at": "2026-10-01T08:00:00+05:30"}
+    read = parse(event, now=datetime.now(UTC))
+    assert pipeline.perceive([event])[0].to_json() == pipeline.perceive([read])[0].to_json()
+
+
+def test_a_row_names_its_bundle_and_how_far_each_variable_is_to_be_believed(pipeline):
+    provenance = pipeline.perceive(reflections(people=1, each=1))[0].to_json()["provenance"]
+    assert provenance["bundle"].startswith(pipeline.model_version)
+    assert provenance["evidence"] == {"invoked": "synthetic"}

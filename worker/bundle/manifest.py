@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,16 @@ class Manifest(BaseModel):
     seed: int
     notes: list[str] = Field(default_factory=list)
 
+    @property
+    def digest(self) -> str:
+        """The whole fingerprint of which `model_version` is the beginning."""
+        return fingerprint(self.files)
+
+
+def fingerprint(files: Mapping[str, str]) -> str:
+    """The bundle's digest: SHA-256 over the (name, digest) pairs of every file but the manifest."""
+    return hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()
+
 
 def digest_of(path: Path) -> str:
     """SHA-256 of a file."""
@@ -71,9 +82,9 @@ def files_in(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {NAME}
 
 
-def version_of(files: dict[str, str]) -> str:
-    """The model version: 12 hex digits over the (name, digest) pairs of every file but the manifest."""
-    return hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()[:12]
+def version_of(files: Mapping[str, str]) -> str:
+    """The model version: the first 12 hex digits of the bundle's digest."""
+    return fingerprint(files)[:12]
 
 
 def read(folder: Path) -> Manifest:

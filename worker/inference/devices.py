@@ -58,14 +58,16 @@ def compile_on(
                 properties["CACHE_DIR"] = str(cache_dir)
             compiled = core.compile_model(network, device, properties)
             actual = ",".join(compiled.get_property("EXECUTION_DEVICES"))
+            # A plugin may take the hint and compute in another type: record what it says it does.
+            ran = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
         except RuntimeError as error:
             reason = _first_line(error)
             failures.append(f"{device}: {reason}")
             log.info("device_skipped", component=component, device=device, reason=reason)
             continue
-        log.info("device_chosen", component=component, device=actual, precision=chosen)
+        log.info("device_chosen", component=component, device=actual, precision=ran)
         return Placed(
-            model=compiled, component=component, requested=tuple(plan), actual=actual, precision=chosen
+            model=compiled, component=component, requested=tuple(plan), actual=actual, precision=ran
         )
     raise DeviceFailed(f"no device runs the {component}: {'; '.join(failures) or 'the device plan is empty'}")
 

@@ -51,15 +51,21 @@ class Batcher(Generic[T, R]):
         self._lanes: tuple[deque[tuple[T, Future[R]]], deque[tuple[T, Future[R]]]] = (deque(), deque())
         self._changed = threading.Condition()
         self._closing = threading.Event()
+        self._hurried = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"stage-{name}", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
+    def hurry(self) -> None:
+        """From now on, wait for no lost service: what needs one fails with its error, the rest goes on."""
+        self._hurried.set()
+
     def close(self) -> None:
         """Finish what is queued and end the thread. Items that only a lost service holds up fail with their
         error."""
         self._closing.set()
+        self._hurried.set()
         with self._changed:
             self._changed.notify_all()
         if self._thread.ident is not None:
@@ -122,7 +128,7 @@ class Batcher(Generic[T, R]):
                 logger.warning(
                     "stage_failed", stage=self.name, items=len(batch), retryable=retryable, **failure(error)
                 )
-                if not retryable or self._closing.wait(pause_s):
+                if not retryable or self._hurried.wait(pause_s):
                     self._blame(batch, error, alone=not retryable and len(batch) > 1)
                     return
                 pause_s = min(2 * pause_s, BACKOFF_MOST_S)

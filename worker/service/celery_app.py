@@ -109,6 +109,12 @@ def _connect(app: App, settings: Settings) -> None:
     def ready(**_: Any) -> None:
         logger.info("worker_ready")
 
+    @signals.worker_shutting_down.connect(weak=False)
+    def hurry(**_: Any) -> None:
+        # Celery waits for the task threads before it says worker_shutdown; none may wait for a lost database.
+        if app.service is not None:
+            app.service.stages.hurry()
+
     @signals.worker_shutdown.connect(weak=False)
     def stop(**_: Any) -> None:
         held.close()

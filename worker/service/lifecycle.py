@@ -3,8 +3,6 @@ drained."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -119,6 +117,5 @@ class Service:
 def _announce(store: Store, pipeline: Pipeline) -> None:
     """Names the bundle in `model_versions` and makes it the one whose rows readers get."""
     facts = manifest.read(Path(pipeline.facts()["bundle"]))
-    digest = hashlib.sha256(json.dumps(sorted(facts.files.items())).encode()).hexdigest()
-    models.register(store, facts.model_version, digest=digest, manifest=facts.model_dump(mode="json"))
+    models.register(store, facts.model_version, digest=facts.digest, manifest=facts.model_dump(mode="json"))
     models.activate(store, facts.model_version)

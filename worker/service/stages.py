@@ -89,6 +89,11 @@ class Stages:
         for stage in (self._arrive, self._read, self._settle, self._park):
             stage.close()
 
+    def hurry(self) -> None:
+        """Shutdown has begun: finish what can be finished, give back what waits for a lost service."""
+        for stage in (self._arrive, self._read, self._settle, self._park):
+            stage.hurry()
+
     def enrich(self, entries: Sequence[Entry], *, message_id: str, lane: str) -> dict[str, int]:
         """Takes a message's entries to their rows or dead letters; how many ended how, by outcome.
 
