@@ -26,6 +26,8 @@ ID_LIMIT = 128
 MESSAGE_LIMIT = 256
 """Most events in one message."""
 AHEAD_LIMIT = timedelta(hours=24)
+EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
+"""No reflection is older; near the year 1 a local time may not exist at all."""
 REVISION_LIMIT = 2**31 - 1
 DEVICES = ("mobile", "web")
 REQUIRED = ("id", "user_id", "text", "created_at")
@@ -52,7 +54,7 @@ REASONS: Mapping[str, str] = {
     "text_too_long": f"`text` is longer than {TEXT_LIMIT} characters after NFC.",
     "nul_in_text": "`text` holds the NUL character, which Postgres cannot store.",
     "lone_surrogate": "A string holds half of a surrogate pair, which is no character.",
-    "bad_time": "`created_at` is not an ISO 8601 date and time.",
+    "bad_time": "`created_at` is not an ISO 8601 date and time from 1900 on.",
     "naive_time": "`created_at` carries no offset from UTC.",
     "future_time": "`created_at` lies more than 24 hours ahead.",
     "bad_lang": "`lang` is not a language code such as en, hi-Latn or hi.",
@@ -238,6 +240,8 @@ def _instant(value: object, now: datetime) -> tuple[datetime, int]:
         raise Rejected(
             "bad_time", "created_at names a date or time that does not exist", field="created_at"
         ) from None
+    if instant < EARLIEST:
+        raise Rejected("bad_time", f"created_at lies before {EARLIEST.year}", field="created_at")
     if instant - now > AHEAD_LIMIT:
         raise Rejected("future_time", REASONS["future_time"], field="created_at")
     offset = local.utcoffset()
@@ -266,7 +270,8 @@ def _device(value: object) -> str | None:
 
 @cache
 def _timezones() -> frozenset[str]:
-    return frozenset(available_timezones())
+    # Files of the machine in the same folder, no places: `localtime` is whatever the machine is set to.
+    return frozenset(available_timezones()) - {"Factory", "localtime"}
 
 
 def _timezone(value: object) -> str | None:
