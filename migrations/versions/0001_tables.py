@@ -93,7 +93,7 @@ def upgrade() -> None:
         "reflections",
         [sa.literal_column("screen_score DESC")],
         unique=False,
-        postgresql_where=sa.text("screen_level = 'high'"),
+        postgresql_where=sa.text("screen_level IN ('medium', 'high')"),
     )
     op.create_index(
         "reflections_user_id_created_at_idx",

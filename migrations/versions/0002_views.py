@@ -47,7 +47,7 @@ FROM (
     SELECT r.id, r.user_id, r.created_at, r.revision, 'screen', NULL, r.screen_level, r.screen_score,
            r.screen -> 'flags'
     FROM reflections r
-    WHERE r.screen_level = 'high' AND r.deleted_at IS NULL
+    WHERE r.screen_level IN ('medium', 'high') AND r.deleted_at IS NULL
       AND NOT EXISTS (SELECT FROM perceptions p WHERE p.reflection_id = r.id AND p.revision = r.revision)
 ) waiting
 ORDER BY reviewed, level = 'high' DESC, score DESC, created_at

@@ -143,6 +143,12 @@ def test_the_risk_screen_is_committed_before_any_perception(store, database_url)
     assert one_of(database_url, "SELECT source || level || score FROM risk_queue") == "screenhigh0.9"
 
 
+@pytest.mark.parametrize(("level", "queued"), [("none", 0), ("low", 0), ("medium", 1), ("high", 1)])
+def test_a_reviewer_sees_the_medium_and_the_high_before_any_perception(store, database_url, level, queued):
+    accept(store, [arrival(ORIGINAL, screen=risk(level, 0.5))], [], model_version=VERSION, lane="live")
+    assert one_of(database_url, "SELECT count(*) FROM risk_queue") == queued
+
+
 def test_the_row_holds_every_value_exactly(store, database_url):
     admit(store, [ORIGINAL])
     settle(store, [appraisal(ORIGINAL)], place, model_version=VERSION, timings=[{"encode": 0.1 + 0.2}])

@@ -21,7 +21,7 @@ INSERT INTO reflections (id, user_id, revision, created_at, utc_offset_min, loca
                          screen_level, screen_score, screen)
 SELECT 'r' || n, 'u-' || n % {PERSONS}, 1, '{START}'::timestamptz + n * interval '1 hour', 0, '2026-11-01',
     repeat('x', 120),
-       '', false, CASE WHEN n % 500 = 0 THEN 'high' ELSE 'none' END, 0.5, '{{}}'
+       '', false, CASE n % 500 WHEN 0 THEN 'high' WHEN 250 THEN 'medium' ELSE 'none' END, 0.5, '{{}}'
 FROM generate_series(1, {PERSONS * EACH}) n;
 INSERT INTO deliveries (reflection_id, revision, model_version, state, attempts, lane)
 SELECT id, 1, '{VERSION}', 'done', 1, 'live' FROM reflections;
@@ -35,8 +35,8 @@ INSERT INTO perceptions (reflection_id, model_version, user_id, revision, create
     language_supported, risk_level, risk_score, risk, provenance, timings)
 SELECT id, '{VERSION}', user_id, 1, created_at, 0.5, 0.5, '{{}}', '{{}}', 0.5, 0.5, 0, 0.5, 0.5, '{{}}',
     '{{}}', 'en', true,
-       CASE WHEN screen_level = 'high' THEN 'high' ELSE 'none' END, 0.5, '{{}}', '{{}}', '{{}}'
-FROM reflections WHERE id NOT LIKE '%7500';
+       screen_level, 0.5, '{{}}', '{{}}', '{{}}'
+FROM reflections WHERE id NOT LIKE '%7500' AND id NOT LIKE '%6250';
 ANALYZE;
 """
 
@@ -118,6 +118,13 @@ def test_the_risk_queue_reads_only_risky_rows(full_url):
 
 def test_the_risk_queue_holds_the_risky_and_the_screened_without_a_perception(full_url):
     with psycopg.connect(full_url) as connection:
-        rows = connection.execute("SELECT source, count(*) FROM risk_queue GROUP BY source").fetchall()
-    # every 500th is high; of those r7500 and r17500 have no perception
-    assert dict(rows) == {"perception": 38, "screen": 2}
+        rows = connection.execute(
+            "SELECT source || ' ' || level, count(*) FROM risk_queue GROUP BY source, level"
+        ).fetchall()
+    # Every 500th is high and every 500th medium; r7500, r17500, r6250 and r16250 have no perception.
+    assert dict(rows) == {
+        "perception high": 38,
+        "perception medium": 38,
+        "screen high": 2,
+        "screen medium": 2,
+    }

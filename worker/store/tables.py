@@ -85,7 +85,11 @@ class ReflectionRow(Base):
         _within("screen_score"),
         _one_of("screen_level", "none", "low", "medium", "high"),
         Index("reflections_user_id_created_at_idx", "user_id", desc("created_at")),
-        Index("reflections_screen_idx", desc("screen_score"), postgresql_where=text("screen_level = 'high'")),
+        Index(
+            "reflections_screen_idx",
+            desc("screen_score"),
+            postgresql_where=text("screen_level IN ('medium', 'high')"),
+        ),
     )
 
     id: Mapped[Key]
