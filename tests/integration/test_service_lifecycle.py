@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.support.events import event
-from tests.support.service import Instance
+from tests.support.service import Instance, eventually
 from worker.client.publisher import Publisher
 from worker.events.message import LIVE, read
 from worker.events.reflection import Reflection
@@ -195,3 +196,86 @@ def test_what_the_broker_lost_is_enriched_from_the_stored_row(store: Store, bund
     assert store.transact(lambda cursor: cursor.execute("SELECT count(*) FROM perceptions").fetchall()) == [
         (5,)
     ]
+
+
+CULPRITS = {2: "read", 5: "appraise"}
+
+
+def accepted_and_lost(store: Store, pipeline: Pipeline) -> None:
+    """Eight events whose message never came back, `CULPRITS` among them."""
+    entries = [
+        read(
+            event(f"lost-{n}", f"u-{n % 3}", text=f"canary {CULPRITS.get(n, 'good')}-culprit"),
+            n,
+            seal=None,
+            now=datetime.now(UTC),
+        )
+        for n in range(8)
+    ]
+    reflections = [entry.reflection for entry in entries if entry.reflection]
+    arrivals = [
+        Arrival(reflection=reflection, screen=screen, message_id="m", position=0, payload=b"")
+        for reflection, screen in zip(reflections, pipeline.screen(reflections), strict=True)
+    ]
+    deliveries.accept(store, arrivals, (), model_version=pipeline.model_version, lane=LIVE)
+
+
+def selected(store: Store, query: str) -> list[tuple[object, ...]]:
+    return store.transact(lambda cursor: cursor.execute(query).fetchall())
+
+
+@pytest.mark.timeout(120)
+def test_a_lost_event_that_breaks_a_stage_is_parked_and_the_rest_of_the_sweep_written(
+    store: Store, bundle: Path
+) -> None:
+    with (
+        Fragile.open(bundle, Settings(device_plan=("CPU",))) as pipeline,
+        Stages(pipeline, store, max_batch_size=64, max_wait_ms=1) as stages,
+    ):
+        accepted_and_lost(store, pipeline)
+        assert reconcile.Reconciler(stages, store, grace_s=0).sweep() == 8
+
+    assert selected(
+        store,
+        "SELECT reflection_id, revision, user_id, reason, detail FROM dead_letters ORDER BY reflection_id",
+    ) == [
+        ("lost-2", 1, "u-2", "enrichment_failed", "read: RuntimeError"),
+        ("lost-5", 1, "u-2", "enrichment_failed", "settle: RuntimeError"),
+    ]
+    states = "SELECT state, count(*) FROM deliveries GROUP BY state ORDER BY state"
+    assert selected(store, states) == [("dead", 2), ("done", 6)]
+    assert selected(store, "SELECT count(*) FROM perceptions") == [(6,)]
+
+
+class Stumbling(Stages):
+    """The real stages, whose first `resume` ends in a bug."""
+
+    stumbled = False
+
+    def resume(self, reflections: Sequence[Reflection]) -> int:
+        if not self.stumbled:
+            self.stumbled = True
+            raise RuntimeError(reflections[0].text)
+        return super().resume(reflections)
+
+
+@pytest.mark.timeout(120)
+def test_the_reconciler_outlives_any_error_and_tells_of_it_without_text(
+    store: Store, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcile, "INTERVAL_S", 0.05)
+    monkeypatch.setattr(reconcile, "LEASE_S", 0)
+    with (
+        capture_logs() as logs,
+        Pipeline.open(bundle, Settings(device_plan=("CPU",))) as pipeline,
+        Stumbling(pipeline, store, max_batch_size=64, max_wait_ms=1) as stages,
+    ):
+        accepted_and_lost(store, pipeline)
+        with reconcile.Reconciler(stages, store, grace_s=0):
+            eventually(
+                lambda: selected(store, "SELECT count(*) FROM perceptions") == [(8,)], 30, lambda: str(logs)
+            )
+
+    (failed,) = [line for line in logs if line["event"] == "reconcile_failed"]
+    assert failed["error"] == "RuntimeError"
+    assert "canary" not in str(logs)

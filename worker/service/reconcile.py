@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from worker.errors import FeltsenseError
 from worker.events.reflection import Reflection, SelfReport
 from worker.observability.logging import failure, logger
 from worker.service.stages import Stages
@@ -66,13 +65,16 @@ class Reconciler:
             try:
                 while found := self.sweep():
                     logger.info("deliveries_resumed", found=found)
-            except FeltsenseError as error:
+            except Exception as error:  # noqa: BLE001  this thread must outlive any
                 logger.warning("reconcile_failed", **failure(error))
             if self._closing.wait(INTERVAL_S):
                 return
 
     def sweep(self) -> int:
-        """Enriches up to `BATCH` unfinished deliveries; how many it found. Raises what the stages raise."""
+        """Enriches up to `BATCH` unfinished deliveries; how many it found.
+
+        Raises what the stages raise, and `ServiceMissing` or `StoreRefused`.
+        """
         late = unfinished(self._store, grace_s=self._grace_s)
         if late:
             self._stages.resume(late)

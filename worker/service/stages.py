@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Self, TypeVar
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,9 +130,42 @@ class Stages:
         return dict(+tally)
 
     def resume(self, reflections: Sequence[Reflection]) -> int:
-        """Reads and settles what was accepted earlier and never finished; how many rows that wrote."""
-        readings = [future.result() for future in self._read.submit(reflections)]
-        return sum(future.result() == "written" for future in self._settle.submit(readings))
+        """Reads and settles what was accepted earlier and never finished; how many rows that wrote.
+
+        What fails by itself is parked. Raises a retryable error when a service stays away until shutdown:
+        then what has no row yet is found again.
+        """
+        id_ = f"resumed/{uuid4()}"
+        letters: list[DeadLetter] = []
+
+        def through(stage: Batcher[T, R], travellers: Sequence[tuple[int, T]]) -> list[tuple[int, R]]:
+            arrived = []
+            futures = stage.submit([item for _, item in travellers])
+            for (place, _), future in zip(travellers, futures, strict=True):
+                error = future.exception()
+                if error is None:
+                    arrived.append((place, future.result()))
+                elif getattr(error, "retryable", False):
+                    raise error
+                else:
+                    culprit = reflections[place]
+                    letters.append(
+                        DeadLetter(
+                            message_id=id_,
+                            position=place,
+                            reason="enrichment_failed",
+                            detail=f"{stage.name}: {type(error).__name__}",
+                            reflection_id=culprit.id,
+                            revision=culprit.revision,
+                            user_id=culprit.user_id,
+                        )
+                    )
+            return arrived
+
+        settled = through(self._settle, through(self._read, list(enumerate(reflections))))
+        for future in self._park.submit(letters):
+            future.result()
+        return sum(outcome == "written" for _, outcome in settled)
 
     def park(self, letter: DeadLetter) -> None:
         """Parks one letter; waits for the database as long as the stage is open."""
