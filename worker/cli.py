@@ -74,8 +74,8 @@ def publish(
 ) -> None:
     """Put events on the queue.
 
-    A bad line is named with its reason, and the others still go. A labelled file (feltsense import) is taken
-    without its labels.
+    A bad line is named with its reason, and the others still go; with --wait, so is an event that the worker
+    parks. A labelled file (feltsense import) is taken without its labels.
 
     \b
     Example: feltsense publish reflections.jsonl --wait
@@ -93,10 +93,17 @@ def publish(
             say=shown.say,
             sent=lambda count: shown.tell("published", count, total),
         )
+        parked = 0
         if wait:
-            upload.wait(done.keys, settings=settings, rested=lambda n, all_: shown.tell("at rest", n, all_))
-    typer.echo(f"{len(done.keys)} events published{_rejected(done.refused)}", err=True)
-    raise typer.Exit(REJECTED if done.refused else 0)
+            parked = upload.wait(
+                done,
+                settings=settings,
+                say=shown.say,
+                rested=lambda n, all_: shown.tell("at rest", n, all_),
+            )
+    of_these = f", {parked} of them parked" if parked else ""
+    typer.echo(f"{len(done.events)} events published{of_these}{_rejected(done.refused)}", err=True)
+    raise typer.Exit(REJECTED if done.refused or parked else 0)
 
 
 @app.command()

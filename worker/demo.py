@@ -32,7 +32,7 @@ from worker.report.timeline import timeline_view
 from worker.settings import Settings
 from worker.store import dead_letters, journal
 from worker.store.engine import Store
-from worker.store.origins import Origin, origins_of, unfinished
+from worker.store.origins import Origin, Published, clock, origins_of, unfinished
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "reflections.jsonl"
 TIMELINE_ROWS = 14
@@ -53,12 +53,12 @@ class WorkFailed(FeltsenseError):
 class Input:
     """A file's lines, sorted by what is to be expected of them: nothing is published that is no JSON object.
 
-    `keys` are (id, revision) of the acceptable events, `refused` (line number, id, reason) of the others: the
+    `accepted` are the acceptable events, `refused` (line number, id, reason) of the others: the
     worker is to park them, as it would another program's.
     """
 
     events: list[dict[str, Any]] = field(default_factory=list, repr=False)
-    keys: list[tuple[str, int]] = field(default_factory=list)
+    accepted: list[Published] = field(default_factory=list)
     refused: list[tuple[int, str | None, str]] = field(default_factory=list)
     unpublished: list[tuple[int, Rejected]] = field(default_factory=list)
 
@@ -112,19 +112,20 @@ def _run(file: Path, console: Console) -> None:
 def _publish(given: Input, settings: Settings, endpoints: Endpoints, store: Store) -> None:
     """Put everything on the queue and return when it has come to rest: a row, or a dead letter, for each."""
     key = settings.event_key.get_secret_value() if settings.event_key is not None else None
-    total, keys = len(given.events), sorted(set(given.keys))
+    total, wanted, start = len(given.events), sorted(set(given.accepted)), clock(store)
     with Publisher.connect(endpoints.broker_url, key) as publisher, bars() as shown:
         publisher.publish_many(given.events, lane=BULK)
         shown.tell("published", total, total)
         seen, since = -1, time.monotonic()
         while True:
             endpoints.check()
-            left, parked = unfinished(store, keys) if keys else 0, sum(dead_letters.count(store).values())
-            shown.tell("rows", len(keys) - left, len(keys))
+            left = unfinished(store, wanted, since=start)
+            parked = sum(dead_letters.count(store).values())
+            shown.tell("rows", len(wanted) - left, len(wanted))
             if left == 0 and parked >= len(given.refused):
                 return
-            if len(keys) - left + parked != seen:
-                seen, since = len(keys) - left + parked, time.monotonic()
+            if len(wanted) - left + parked != seen:
+                seen, since = len(wanted) - left + parked, time.monotonic()
             elif time.monotonic() - since > PATIENCE_S:
                 raise ServiceMissing(
                     f"no progress for {PATIENCE_S:g} s: {left} events have no row, and {parked} of "
@@ -232,7 +233,7 @@ def _sorted(lines: Iterable[bytes]) -> Input:
                 if len(revisions.refused) > before:
                     refused = revisions.refused[-1].refused
                 else:
-                    given.keys.append((line.reflection.id, line.reflection.revision))
+                    given.accepted.append(Published.of(line.reflection))
             if refused is not None:
                 given.refused.append((number, identity(event)[0], refused.reason))
     return given

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from tests.support import corpora
 from tests.support.database import Server
 from tests.support.events import event
 from tests.support.program import feltsense, needs_plugins
-from tests.support.service import Instance, bundle, shared  # noqa: F401  fixtures
+from tests.support.service import Instance, bundle, instance, shared, valkey  # noqa: F401  fixtures
 from worker.events.lines import LABELS
 
 PEOPLE, DAYS = 3, 8
@@ -103,6 +104,37 @@ def test_publish_show_and_enrich_agree(shared: Instance, tmp_path: Path) -> None
     # then the text comes only when it is asked for
     with_text = feltsense("show", "cli-0", "--text", cwd=tmp_path, COLUMNS="240", **urls).stdout.decode()
     assert "I changed my mind" in with_text
+
+
+def test_publish_names_what_the_worker_parks(shared: Instance, tmp_path: Path) -> None:
+    urls = {"FELTSENSE_BROKER_URL": shared.broker_url, "FELTSENSE_DATABASE_URL": shared.database_url}
+    first, other = event("parked-1", "parked"), event("parked-1", "parked", text=SECRET)
+    good = feltsense("publish", written(tmp_path / "1", [first]), "--wait", cwd=tmp_path, **urls)
+    assert (good.returncode, good.stderr) == (0, b"1 events published\n")
+    for _ in range(2):  # the letter of the first time must not stand for the second
+        file = written(tmp_path / "2", [first, other, event("parked-2", "parked")])
+        refused = feltsense("publish", file, "--wait", cwd=tmp_path, **urls)
+        assert refused.returncode == 3
+        assert refused.stderr.decode().splitlines() == [
+            "id parked-1: conflicting_content: this id and revision were accepted before with other content",
+            "3 events published, 1 of them parked",
+        ]
+    letters = shared.rows("SELECT count(*) FROM dead_letters WHERE reflection_id = 'parked-1'")
+    assert letters == [(2,)]
+
+
+def test_publish_without_the_key_of_the_worker_is_told_so_at_once(instance: Instance, tmp_path: Path) -> None:
+    instance.start(event_key=base64.b64encode(bytes(32)).decode())
+    urls = {"FELTSENSE_BROKER_URL": instance.broker_url, "FELTSENSE_DATABASE_URL": instance.database_url}
+    file = written(tmp_path / "events.jsonl", [event("open-1"), event("open-2")])
+    for _ in range(2):
+        refused = feltsense("publish", file, "--wait", cwd=tmp_path, **urls)
+        assert refused.returncode == 3
+        assert refused.stderr.decode().splitlines() == [
+            "id open-1: unsealed: this installation takes sealed events only",
+            "id open-2: unsealed: this installation takes sealed events only",
+            "2 events published, 2 of them parked",
+        ]
 
 
 def test_a_person_nobody_knows_and_a_picture_nobody_can_draw(shared: Instance, tmp_path: Path) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 from worker.client.addresses import broker_url, database_url
 from worker.client.publisher import Event, Publisher
@@ -13,7 +13,7 @@ from worker.errors import ServiceMissing
 from worker.events.lines import read
 from worker.settings import Settings
 from worker.store.engine import Store
-from worker.store.origins import unfinished
+from worker.store.origins import Published, clock, parked, unfinished
 
 PATIENCE_S = 120.0
 """How long `--wait` waits without any event coming to rest."""
@@ -22,10 +22,12 @@ POLL_S = 0.2
 
 @dataclass(kw_only=True, slots=True)
 class Upload:
-    """What went where; `keys` are (id, revision) of the events that went onto the queue."""
+    """What went where: the events on the queue, how many lines were refused, and when it began
+    (`time.monotonic()`, s)."""
 
-    keys: list[tuple[str, int]]
+    events: list[Published] = field(default_factory=list)
     refused: int = 0
+    began_s: float = field(default_factory=time.monotonic)
 
 
 def upload(
@@ -41,7 +43,7 @@ def upload(
     Raises `ServiceMissing` without a broker.
     """
     key = settings.event_key.get_secret_value() if settings.event_key is not None else None
-    done = Upload(keys=[])
+    done = Upload()
 
     def events() -> Iterator[Event]:
         for line in read(lines, now=datetime.now(UTC)):
@@ -49,8 +51,8 @@ def upload(
                 done.refused += 1
                 say(line.problem)
                 continue
-            done.keys.append((line.reflection.id, line.reflection.revision))
-            sent(len(done.keys))
+            done.events.append(Published.of(line.reflection))
+            sent(len(done.events))
             yield line.event
 
     with Publisher.connect(broker_url(settings), key) as publisher:
@@ -58,23 +60,43 @@ def upload(
     return done
 
 
-def wait(keys: Iterable[tuple[str, int]], *, settings: Settings, rested: Callable[[int, int], None]) -> None:
-    """Return when each of `keys` has its row or its dead letter; `rested` gets (at rest, in all).
+def wait(
+    done: Upload, *, settings: Settings, say: Callable[[str], None], rested: Callable[[int, int], None]
+) -> int:
+    """Return when each event of the upload has its row or its dead letter; how many letters there are.
 
-    Raises `ServiceMissing` without a database, or when nothing came to rest for `PATIENCE_S`.
+    `say` gets a sentence for each letter, `rested` gets (at rest, in all). Raises `ServiceMissing` without a
+    database, or when nothing came to rest for `PATIENCE_S`.
     """
-    wanted = sorted(set(keys))
+    wanted = sorted(set(done.events))
     if not wanted:
-        return
+        return 0
     with Store.open(database_url(settings), pool_size=1) as store:
-        least, since = len(wanted) + 1, time.monotonic()
-        while left := unfinished(store, wanted):
-            rested(len(wanted) - left, len(wanted))
-            if left < least:
-                least, since = left, time.monotonic()
-            elif time.monotonic() - since > PATIENCE_S:
-                raise ServiceMissing(
-                    f"{left} of {len(wanted)} events have no row yet and none came for {PATIENCE_S:g} s: "
-                    "is a worker running? They stay in the queue."
-                )
-            time.sleep(POLL_S)
+        # By the database's clock, and read first: the moment found is at most a round trip too early.
+        now = clock(store)
+        since = now - timedelta(seconds=time.monotonic() - done.began_s)
+        left = _rest(store, wanted, since, rested)
+        letters = parked(store, wanted, since=since)
+    for letter in letters:
+        say(f"id {letter.id}: {letter.reason}: {letter.detail}")
+    if left:
+        raise ServiceMissing(
+            f"{left} of {len(wanted)} events have no row yet and none came for {PATIENCE_S:g} s: "
+            "is a worker running? They stay in the queue."
+        )
+    return len(letters)
+
+
+def _rest(
+    store: Store, wanted: Sequence[Published], since: datetime, rested: Callable[[int, int], None]
+) -> int:
+    """Waits as long as events come to rest; how many have not."""
+    least, changed_s = len(wanted) + 1, time.monotonic()
+    while left := unfinished(store, wanted, since=since):
+        rested(len(wanted) - left, len(wanted))
+        if left < least:
+            least, changed_s = left, time.monotonic()
+        elif time.monotonic() - changed_s > PATIENCE_S:
+            break
+        time.sleep(POLL_S)
+    return left

@@ -5,7 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Self, cast
 
+from worker.events.reflection import Reflection
 from worker.store.engine import Store
 
 
@@ -18,18 +21,64 @@ class Origin:
     text: str | None = field(repr=False)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, order=True)
+class Published:
+    """What tells an event on the queue from any other, without its text."""
+
+    id: str
+    revision: int
+    user_id: str
+    digest: bytes
+
+    @classmethod
+    def of(cls, reflection: Reflection) -> Self:
+        return cls(
+            id=reflection.id,
+            revision=reflection.revision,
+            user_id=reflection.user_id,
+            digest=reflection.digest,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parked:
+    """A published event that ended as a dead letter; `detail` never quotes text."""
+
+    id: str
+    reason: str
+    detail: str
+
+
+# A row says that the event itself came to rest only when it holds the event's own content or what makes it
+# stale: beside any other content the event will be parked, perhaps a moment from now. A dead delivery is
+# tried again when its event is sent again, so by itself it says nothing; nor does an earlier letter, nor one
+# for the contradiction to a row that is this event's own.
 _UNFINISHED = """
 SELECT count(*)
-FROM unnest(%s::text[], %s::int[]) AS a (id, revision)
-WHERE NOT EXISTS (SELECT FROM dead_letters l WHERE l.reflection_id = a.id AND l.revision = a.revision)
-  AND NOT EXISTS (
-    SELECT FROM reflections r
-    WHERE r.id = a.id AND r.revision >= a.revision
-      AND NOT EXISTS (
-        SELECT FROM deliveries d
-        WHERE d.reflection_id = r.id AND d.revision = r.revision AND d.state = 'accepted'
-      )
+FROM unnest(%(ids)s::text[], %(revisions)s::int[], %(user_ids)s::text[], %(digests)s::bytea[])
+  AS a (id, revision, user_id, digest)
+LEFT JOIN reflections r ON r.id = a.id
+LEFT JOIN deliveries d ON d.reflection_id = r.id AND d.revision = r.revision
+CROSS JOIN LATERAL (SELECT coalesce(r.revision = a.revision AND r.digest = a.digest, false) AS own) row
+WHERE NOT coalesce(
+    r.deleted_at IS NOT NULL
+    OR (row.own AND d.state = 'done')
+    OR (r.revision > a.revision AND r.user_id = a.user_id AND d.state <> 'accepted'), false
   )
+  AND NOT EXISTS (
+    SELECT FROM dead_letters l
+    WHERE l.reflection_id = a.id AND (l.revision IS NULL OR l.revision = a.revision)
+      AND l.parked_at >= %(since)s
+      AND NOT (row.own AND l.reason IN ('conflicting_content', 'user_changed'))
+  )
+"""
+
+_PARKED = """
+SELECT DISTINCT l.id, l.reflection_id, l.reason, l.detail
+FROM unnest(%(ids)s::text[], %(revisions)s::int[]) AS a (id, revision)
+JOIN dead_letters l ON l.reflection_id = a.id AND (l.revision IS NULL OR l.revision = a.revision)
+WHERE l.parked_at >= %(since)s
+ORDER BY l.id
 """
 
 
@@ -43,10 +92,34 @@ def origins_of(store: Store, user_id: str, *, with_text: bool) -> dict[str, Orig
     return {key: Origin(timezone=timezone, text=text) for key, timezone, text in rows}
 
 
-def unfinished(store: Store, keys: Sequence[tuple[str, int]]) -> int:
-    """How many of the published (id, revision) have neither come to rest as a row (of it or of a newer
-    revision) nor as a dead letter."""
-    columns = ([key for key, _ in keys], [revision for _, revision in keys])
+def clock(store: Store) -> datetime:
+    """The database's own time, which stamps dead letters."""
+    row = store.transact(lambda cursor: cursor.execute("SELECT clock_timestamp()").fetchone())
+    assert row is not None
+    return cast(datetime, row[0])
+
+
+def unfinished(store: Store, events: Sequence[Published], *, since: datetime) -> int:
+    """How many of the events, published at `since` (the database's clock) or later, have neither come to
+    rest as a row (of the event or of a newer revision) nor as a dead letter."""
+    columns = {
+        "ids": [event.id for event in events],
+        "revisions": [event.revision for event in events],
+        "user_ids": [event.user_id for event in events],
+        "digests": [event.digest for event in events],
+        "since": since,
+    }
     row = store.transact(lambda cursor: cursor.execute(_UNFINISHED, columns).fetchone())
     assert row is not None
     return int(row[0])
+
+
+def parked(store: Store, events: Sequence[Published], *, since: datetime) -> list[Parked]:
+    """The dead letters of these events from `since` (the database's clock) on, oldest first."""
+    columns = {
+        "ids": [event.id for event in events],
+        "revisions": [event.revision for event in events],
+        "since": since,
+    }
+    rows = store.transact(lambda cursor: cursor.execute(_PARKED, columns).fetchall())
+    return [Parked(id=key, reason=reason, detail=detail) for _, key, reason, detail in rows]
