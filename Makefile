@@ -62,7 +62,7 @@ bench: $(VENV)/.dev
 bundle: $(VENV)/.dev
 	@exec $(BIN)/python -m trainer.rebuild $(DATA) $(ARGS)
 
-# torch carries the registry's build tag ("+cpu") here and none elsewhere; the tag is no part of the pin.
+# torch may carry a build tag such as "+cpu"; the tag is no part of the pin.
 lock: $(VENV)/.dev
 	$(COMPILE) --output-file requirements/serving.lock pyproject.toml
 	$(COMPILE) --extra dev --allow-unsafe --constraint requirements/serving.lock --output-file requirements/dev.lock pyproject.toml

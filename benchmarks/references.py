@@ -2,9 +2,8 @@
 benchmarks.references`.
 
 No pipeline of ours takes part: TF-IDF and frozen MiniLM embeddings under a ridge or a logistic regression,
-person-wise 5-fold (EmoBank: train to dev). The figures in the last column are those of the corpora's own
-README, measured elsewhere with the same recipe; that both agree is what shows
-`trainer.evaluate.metrics.composite` to be their definition.
+person-wise 5-fold (EmoBank: train to dev). The last column has figures of the same recipe that were
+known before; that both agree is what shows `trainer.evaluate.metrics.composite` to be their definition.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class Settings(BaseSettings):
 
     concurrency: int = Field(default=16, ge=1, le=256, description="Celery messages in flight in one worker.")
     max_batch_size: int = Field(
-        default=128, ge=1, le=1024, description="Most reflections a stage takes at once."
+        default=256, ge=1, le=1024, description="Most reflections a stage takes at once."
     )
     max_wait_ms: float = Field(default=2.0, ge=0, le=1000, description="Longest wait for a batch to fill.")
 
