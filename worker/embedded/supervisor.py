@@ -236,10 +236,15 @@ def _without_password(url: str) -> str:
 
 @contextmanager
 def _signals() -> Iterator[None]:
-    """Turn SIGTERM and SIGHUP into `Stopped` inside the block; an ignored SIGHUP (nohup) stays ignored."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    """Turn SIGTERM and SIGHUP into `Stopped` inside the block; an ignored SIGHUP (nohup) stays ignored.
+
+    SIGINT interrupts even where a script's `&` had it ignored: it is the documented way to stop.
+    """
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
     for number, handler in before.items():
-        if handler is not signal.SIG_IGN:
+        if number == signal.SIGINT:
+            signal.signal(number, signal.default_int_handler)
+        elif handler is not signal.SIG_IGN:
             signal.signal(number, _stopped)
     try:
         yield
