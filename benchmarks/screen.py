@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from trainer.data import labelled
-from trainer.data.corpora.importer import import_corpus
+from trainer.data.corpora.importer import FOLDERS, import_corpus
 from trainer.data.labelled import Labelled
 from worker.events.variables import FLAGS
 from worker.features import text
@@ -22,13 +22,8 @@ from worker.risk.level import THRESHOLDS, level
 from worker.risk.screen import screen
 
 FLAG = "suicidal_ideation"
-LABELLED = {"cssrs": "cssrs_reddit500"}
-EVERYDAY = {
-    "semeval2026": "semeval2026_task2",
-    "emobank": "emobank",
-    "goemotions": "goemotions",
-    "offmychest": "claff_offmychest",
-}
+LABELLED = "cssrs"
+EVERYDAY = ("semeval2026", "emobank", "goemotions", "offmychest")
 
 
 def main() -> None:
@@ -37,17 +32,16 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path, help="a sub-folder for each corpus")
     folder = parser.parse_args().folder
-    for name, place in LABELLED.items():
-        rows = [row for row in _rows(name, folder / place) if FLAG in row.labels.get("risk", {})]
-        truth = np.array([row.labels["risk"][FLAG] >= 0.5 for row in rows])
-        found = _scores(rows)[:, FLAGS.index(FLAG)] >= THRESHOLDS[FLAG]
-        hits = int((truth & found).sum())
-        print(
-            f"{name}: {FLAG} in {truth.mean():.1%} of {len(rows)}:"
-            f" precision {hits / max(found.sum(), 1):.2f}, recall {hits / max(truth.sum(), 1):.2f}"
-        )
-    for name, place in EVERYDAY.items():
-        scores = _scores(_rows(name, folder / place))
+    rows = [row for row in _rows(LABELLED, folder) if FLAG in row.labels.get("risk", {})]
+    truth = np.array([row.labels["risk"][FLAG] >= 0.5 for row in rows])
+    found = _scores(rows)[:, FLAGS.index(FLAG)] >= THRESHOLDS[FLAG]
+    hits = int((truth & found).sum())
+    print(
+        f"{LABELLED}: {FLAG} in {truth.mean():.1%} of {len(rows)}:"
+        f" precision {hits / max(found.sum(), 1):.2f}, recall {hits / max(truth.sum(), 1):.2f}"
+    )
+    for name in EVERYDAY:
+        scores = _scores(_rows(name, folder))
         high = np.mean([level(row) == "high" for row in scores])
         print(f"{name}: {high:.2%} of {len(scores)} called high")
 
@@ -55,7 +49,7 @@ def main() -> None:
 def _rows(name: str, folder: Path) -> list[Labelled]:
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / f"{name}.jsonl"
-        import_corpus(name, folder, out, now=datetime.now(UTC))
+        import_corpus(name, folder / FOLDERS[name], out, now=datetime.now(UTC))
         return labelled.load([out])
 
 

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.data.corpora.importer import import_corpus
+from trainer.data.corpora.importer import FOLDERS, import_corpus
 from worker.client.publisher import Publisher
 from worker.embedded.supervisor import Endpoints, running
 from worker.errors import FeltsenseError
@@ -35,12 +35,7 @@ from worker.settings import Settings
 from worker.store.engine import Store
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "reflections.jsonl"
-CORPORA = {
-    "semeval2026": "semeval2026_task2",
-    "emobank": "emobank",
-    "goemotions": "goemotions",
-    "offmychest": "claff_offmychest",
-}
+CORPORA = ("semeval2026", "emobank", "goemotions", "offmychest")
 LIVE_RATE = 10
 LIVE_SECONDS = 30.0
 POLL_S = 0.003
@@ -110,8 +105,8 @@ def events(files: list[Path], count: int) -> Iterator[dict[str, Any]]:
 def _imported(path: Path, scratch: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    for name, folder in CORPORA.items():
-        import_corpus(name, path / folder, scratch / f"{name}.jsonl", now=datetime.now(UTC))
+    for name in CORPORA:
+        import_corpus(name, path / FOLDERS[name], scratch / f"{name}.jsonl", now=datetime.now(UTC))
     return [scratch / f"{name}.jsonl" for name in CORPORA]
 
 

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from trainer import plan as plans
 from trainer.data import labelled, synthetic
-from trainer.data.corpora.importer import import_corpus
+from trainer.data.corpora.importer import FOLDERS, import_corpus
 from trainer.data.labelled import Labelled
 from trainer.errors import TrainerError
 from trainer.evaluate import report
@@ -36,15 +36,6 @@ from worker.bundle.manifest import Manifest
 from worker.errors import FeltsenseError
 from worker.events.taxonomy import taxonomy
 
-FOLDERS = {
-    "semeval2026": "semeval2026_task2",
-    "emobank": "emobank",
-    "goemotions": "goemotions",
-    "offmychest": "claff_offmychest",
-    "empathic": "empathic_reactions",
-    "isarcasm": "isarcasmeval",
-}
-"""Where `make bundle` looks for a corpus inside the folder it is given."""
 STARTER = Path(__file__).parent.parent / "worker" / "starter"
 
 

@@ -10,24 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from trainer.data.corpora.importer import FOLDERS
+
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 """Beside the clone: the corpora are never part of it."""
-
-FOLDERS = {
-    "semeval2026": "semeval2026_task2",
-    "emobank": "emobank",
-    "goemotions": "goemotions",
-    "offmychest": "claff_offmychest",
-    "empathic": "empathic_reactions",
-    "isarcasm": "isarcasmeval",
-    "isear": "isear",
-    "vreg": "semeval2018_task1",
-    "sentimix": "sentimix_hinglish",
-    "masac": "masac_erc_hinglish",
-    "sdcnl": "sdcnl",
-    "cssrs": "cssrs_reddit500",
-    "dreaddit": "dreaddit",
-}
 
 Rows = Sequence[Mapping[str, object]]
 

@@ -35,6 +35,23 @@ CORPORA: dict[str, Corpus] = {
     )
 }
 
+FOLDERS = {
+    "semeval2026": "semeval2026_task2",
+    "emobank": "emobank",
+    "goemotions": "goemotions",
+    "offmychest": "claff_offmychest",
+    "empathic": "empathic_reactions",
+    "isarcasm": "isarcasmeval",
+    "isear": "isear",
+    "vreg": "semeval2018_task1",
+    "sentimix": "sentimix_hinglish",
+    "masac": "masac_erc_hinglish",
+    "sdcnl": "sdcnl",
+    "cssrs": "cssrs_reddit500",
+    "dreaddit": "dreaddit",
+}
+"""A corpus' sub-folder, where a whole folder of raw corpora is given."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Refusal:
