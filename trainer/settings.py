@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -21,3 +21,16 @@ class TrainerSettings(BaseSettings):
     )
     inference_threads: int = Field(default=2, ge=1, description="CPU threads of the encoder.")
     streams: int = Field(default=2, ge=1, description="Encoder batches computed at once on the CPU.")
+
+    llm_url: str | None = Field(
+        default=None,
+        description="OpenAI-compatible endpoint of base Ll, off when unset; it is sent every training text.",
+    )
+    llm_model: str | None = Field(default=None, description="The endpoint's model.")
+    llm_key: SecretStr | None = Field(default=None, description="The endpoint's key, if it wants one.")
+    llm_timeout_s: float = Field(
+        default=120.0, gt=0, le=600, description="Longest a chunk of texts waits for base Ll."
+    )
+    llm_concurrency: int = Field(
+        default=4, ge=1, le=64, description="Questions under way to the endpoint at once."
+    )

@@ -65,6 +65,20 @@ class Settings(BaseSettings):
     inference_threads: int = Field(default=2, ge=1, description="CPU threads of the encoder.")
     streams: int = Field(default=2, ge=1, description="Encoder batches computed at once on the CPU.")
 
+    llm_url: str | None = Field(
+        default=None,
+        description="OpenAI-compatible endpoint of base Ll, off when unset; it is sent every text, so name"
+        " one of your own machines.",
+    )
+    llm_model: str | None = Field(default=None, description="The endpoint's model.")
+    llm_key: SecretStr | None = Field(default=None, description="The endpoint's key, if it wants one.")
+    llm_timeout_s: float = Field(
+        default=5.0, gt=0, le=600, description="Longest a batch waits for base Ll; what is late is masked."
+    )
+    llm_concurrency: int = Field(
+        default=4, ge=1, le=64, description="Questions under way to the endpoint at once."
+    )
+
     flower: bool = Field(default=True, description="`feltsense up` also starts Flower.")
     flower_port: int = Field(
         default=5555, ge=0, le=65535, description="Flower's port on 127.0.0.1; 0 picks a free one."
