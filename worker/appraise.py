@@ -47,6 +47,8 @@ class TextModels(Protocol):
     def ngrams(self) -> NgramHeads: ...
     @property
     def embedding(self) -> DenseHeads: ...
+    @property
+    def tuned(self) -> DenseHeads | None: ...
 
 
 def bases(contents: TextModels, features: Features) -> dict[str, Columns]:
@@ -58,6 +60,8 @@ def bases(contents: TextModels, features: Features) -> dict[str, Columns]:
         "Ng": _named(contents.ngrams.targets, contents.ngrams.predict(features.counts)),
         "Eb": _named(contents.embedding.targets, contents.embedding.predict(features.dense)),
     }
+    if contents.tuned is not None and features.tuned is not None:
+        heads["Tr"] = _named(contents.tuned.targets, contents.tuned.predict(features.tuned))
     columns: dict[str, Columns] = {
         name: {"Lx": np.clip(contents.trees[name].predict(features.lexical), 0.0, 1.0)}
         for name in ("valence", "arousal", "willingness")
@@ -126,10 +130,11 @@ def appraise(
     overlap = taxonomy.overlap(invoked.after, shown / shown.sum(axis=1, keepdims=True))
 
     for kind in ("valence", "arousal"):
-        for base in ("Lx", "Ng", "Eb"):
-            static[:, STATIC.index(f"{kind}.{base}")] = columns[kind][base]
+        for base, column in columns[kind].items():
+            static[:, STATIC.index(f"{kind}.{base}")] = column
     static[:, STATIC.index("congruence.overlap")] = overlap
-    static[:, STATIC.index("congruence.Eb")] = columns["congruence"]["Eb"]
+    for base, column in columns["congruence"].items():
+        static[:, STATIC.index(f"congruence.{base}")] = column
     history = history_of(reflections, static, text, willingness.after, overlap, shown, invoked.after)
 
     flags = _risk(contents, columns["risk"], screens)

@@ -89,11 +89,13 @@ class Pipeline:
             precision=chosen.precision,
             threads=chosen.inference_threads,
             streams=chosen.streams,
+            fork=loaded.contents.fork,
         )
         net = TemporalNet.open(
             loaded.contents.temporal, plan=chosen.temporal_device_plan, cache_dir=chosen.cache_dir
         )
-        anchors = Anchors.of(encoder.encode([phrase for _, phrase in taxonomy().anchors()]))
+        phrases = encoder.encode([phrase for _, phrase in taxonomy().anchors()])
+        anchors = Anchors.of(phrases[:, : Encoder.width])
         return cls(loaded, encoder, net, anchors, taxonomy())
 
     def screen(self, reflections: Sequence[Reflection]) -> list[Risk]:
@@ -114,7 +116,7 @@ class Pipeline:
         )
 
     def encode(self, readings: Readings) -> Future[Embeddings]:
-        """Start the encoder on the readings; the future gives f32 [n, width] in their order."""
+        """Start the encoder on the readings; the future gives what `Encoder.submit` does, in their order."""
         return self._encoder.submit(readings.tokens)
 
     def appraise(self, readings: Readings, embeddings: Embeddings) -> list[Appraisal]:

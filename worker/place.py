@@ -14,7 +14,7 @@ from worker.bundle.contents import Contents
 from worker.events.perception import Placement, Trace
 from worker.events.timeline import Timeline
 from worker.features import context, personal, sequence, temporal
-from worker.features.schema import STATIC
+from worker.features.schema import STATIC, TEXT_BASES
 from worker.inference.temporal_net import TemporalNet
 
 Floats = NDArray[np.float64]
@@ -91,12 +91,11 @@ def stacks_of(
     arousal)."""
     stacks: dict[str, dict[str, Floats]] = {}
     for at, kind in enumerate(("valence", "arousal")):
-        text = {base: static[:, STATIC.index(f"{kind}.{base}")] for base in ("Lx", "Ng", "Eb")}
+        text = {base: static[:, STATIC.index(f"{kind}.{base}")] for base in TEXT_BASES}
         stacks[kind] = {**text, "Tm": np.where(known, meant[:, at], np.nan)}
         stacks[f"expected_{kind}"] = {base: values[:, at] for base, values in forecast.items()}
     stacks["congruence"] = {
-        "overlap": static[:, STATIC.index("congruence.overlap")],
-        "Eb": static[:, STATIC.index("congruence.Eb")],
+        **{base: static[:, STATIC.index(f"congruence.{base}")] for base in ("overlap", "Eb", "Tr")},
         "GRU": forecast["GRU"][:, NET.index("congruence")],
     }
     return stacks

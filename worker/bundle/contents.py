@@ -41,7 +41,8 @@ class Contents:
     risk.<flag> and, on the embedding, {expressed,invoked}.nuance.<core>.<nuance>; a target a head lacks
     masks that base. `emotion` maps the 13 log probabilities of expressed and invoked to willingness (base
     Em). `forecast` maps TEMPORAL features to valence and arousal (Tm of the expectation), `personal` maps
-    PERSONAL features to both as this person means the text (Tm of valence and arousal).
+    PERSONAL features to both as this person means the text (Tm of valence and arousal). `fork` is the file of
+    the encoder's tuned upper layers and `tuned` the heads on them (base Tr), both None without it.
     `temporal` is the IR of the temporal net. `gates`, `calibrators` by `GATED`, calibrators also
     risk.<flag>, `intervals` by `INTERVALS`. `nuance_temperature` divides nuance logits; `micro_scale`
     multiplies micro cosines.
@@ -53,6 +54,8 @@ class Contents:
     emotion: DenseHeads
     forecast: DenseHeads
     personal: DenseHeads
+    fork: Path | None = None
+    tuned: DenseHeads | None = None
     temporal: Path
     gates: Mapping[str, Gate]
     calibrators: Mapping[str, Calibrator]

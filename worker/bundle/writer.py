@@ -37,6 +37,9 @@ def write(
     contents.emotion.save(part / "emotion.npz")
     contents.forecast.save(part / "forecast.npz")
     contents.personal.save(part / "personal.npz")
+    if contents.fork is not None and contents.tuned is not None:
+        shutil.copyfile(contents.fork, part / "fork.npz")
+        contents.tuned.save(part / "tuned.npz")
     shutil.copyfile(contents.temporal, part / "temporal.xml")
     shutil.copyfile(contents.temporal.with_suffix(".bin"), part / "temporal.bin")
     (part / "blend.json").write_text(json.dumps(contents.blend_json(), indent=1, sort_keys=True))

@@ -50,18 +50,22 @@ class Features:
     counts: csr_matrix
     dense: Floats
     micros: Floats
+    tuned: Floats | None = None
 
 
 def assemble(
     lexical: Floats, counts: csr_matrix, embeddings: NDArray[np.float32], anchors: Anchors
 ) -> Features:
-    """Join what the three feature families gave for the same texts, in the same order."""
-    double = embeddings.astype(np.float64)
+    """Join what the three feature families gave for the same texts, in the same order; `embeddings` [n, d],
+    or [n, 2 d] with the tuned layers' means behind."""
+    width = anchors.cores.shape[1]
+    double = embeddings[:, :width].astype(np.float64)
+    tuned = embeddings[:, width:].astype(np.float64) if embeddings.shape[1] > width else None
     form = lexical[:, [LEXICAL.index("word_list"), LEXICAL.index("log_words")]]
     near = [double @ anchors.cores.T, double @ anchors.nuances.T]
     dense = np.concatenate([double, double * form[:, :1], form, *near], axis=1)
     micros = (double @ anchors.micros.T).reshape(-1, 6, 6, 6)
-    return Features(lexical=lexical, counts=counts, dense=dense, micros=micros)
+    return Features(lexical=lexical, counts=counts, dense=dense, micros=micros, tuned=tuned)
 
 
 _FROM_LEXICAL = ("log_words", "hinglish", "negation", "exclamation", "emoji", "hedge", "first_person")

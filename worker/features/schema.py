@@ -30,8 +30,13 @@ STATIC: tuple[str, ...] = (
     "congruence.overlap", "congruence.Eb",
     "log_words", "hinglish", "negation", "exclamation", "emoji", "hedge", "first_person",
     "mobile", "hour_sin", "hour_cos",
+    # NaN where there is no such base:
+    "valence.Tr", "arousal.Tr", "congruence.Tr", "valence.Ll", "arousal.Ll",
 )  # fmt: skip
 """What stage B needs of the reflection itself: predictions of the text bases and context for the gate."""
+
+TEXT_BASES = ("Lx", "Ng", "Eb", "Tr", "Ll")
+"""The bases that read one text alone."""
 
 TEMPORAL: tuple[str, ...] = (
     *(f"{series}.{stat}" for series in ("text_valence", "text_arousal", "self_valence", "self_arousal")

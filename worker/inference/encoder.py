@@ -22,13 +22,15 @@ Embeddings = NDArray[np.float32]
 
 
 class Encoder:
-    """The sentence encoder, ready to run. `width` is the embedding's length."""
+    """The sentence encoder, ready to run. `width` is the embedding's length; with a fork a text's vector is
+    twice as long: the embedding, then the tuned layers' mean."""
 
     width = minilm.HIDDEN
 
-    def __init__(self, model: AsyncModel, tokenizer: Tokenizer) -> None:
+    def __init__(self, model: AsyncModel, tokenizer: Tokenizer, *, outputs: int) -> None:
         self._model = model
         self._tokenizer = tokenizer
+        self._outputs = outputs
 
     @classmethod
     def open(
@@ -39,8 +41,10 @@ class Encoder:
         precision: str = "auto",
         threads: int = 2,
         streams: int = 2,
+        fork: Path | None = None,
     ) -> Encoder:
-        """Export the graph if the cache lacks it, compile it on the first device of `plan` that works.
+        """Export the graph if the cache lacks it, compile it on the first device of `plan` that works; `fork`
+        is a bundle's tuned upper layers.
 
         Raises `EncoderMissing`, `DeviceFailed`.
         """
@@ -49,7 +53,7 @@ class Encoder:
         tokenizer.enable_truncation(minilm.MAX_TOKENS)
         placed = compile_on(
             ov.Core(),
-            minilm.exported(cache_dir),
+            minilm.exported(cache_dir, fork),
             component="encoder",
             plan=plan,
             precision=precision,
@@ -57,7 +61,8 @@ class Encoder:
             cpu={"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False},
             cache_dir=cache_dir,
         )
-        return cls(AsyncModel(placed, requests=streams + 1), tokenizer)
+        outputs = cls.width if fork is None else 2 * cls.width
+        return cls(AsyncModel(placed, requests=streams + 1), tokenizer, outputs=outputs)
 
     @property
     def placed(self) -> Placed:
@@ -68,9 +73,10 @@ class Encoder:
         return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts))]
 
     def submit(self, tokens: Sequence[Sequence[int]]) -> Future[Embeddings]:
-        """Encode token ids; the future gives f32 [len(tokens), width], rows in the caller's order."""
+        """Encode token ids; the future gives f32 [len(tokens), width, or twice that with a fork], rows in the
+        caller's order."""
         whole: Future[Embeddings] = Future()
-        out = np.empty((len(tokens), self.width), dtype=np.float32)
+        out = np.empty((len(tokens), self._outputs), dtype=np.float32)
         calls = list(shape(tokens))
         if not calls:
             whole.set_result(out)
@@ -100,7 +106,7 @@ class Encoder:
         return whole
 
     def encode(self, texts: Sequence[str]) -> Embeddings:
-        """Encode and wait: f32 [len(texts), width]."""
+        """Encode and wait: f32 as `submit` gives."""
         return self.submit(self.tokenise(texts)).result()
 
     def warm(self, longest: int = 128) -> None:

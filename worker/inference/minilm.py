@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import json
 import struct
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ LAYERS = 6
 HEADS = 12
 MAX_TOKENS = 256
 """What sentence-transformers truncates this model to; longer texts keep their first 256 tokens."""
-GRAPH_VERSION = 1
+GRAPH_VERSION = 2
 """Raised when `build` changes what it computes, so that an exported graph in the cache is made anew."""
 
 _MASKED = np.float32(1e4)
@@ -74,25 +75,35 @@ def read_weights() -> dict[str, NDArray[Any]]:
     }
 
 
-def build(weights: dict[str, NDArray[Any]]) -> ov.Model:
+def read_fork(path: Path) -> dict[str, NDArray[np.float32]]:
+    """A bundle's tuned copies of the upper layers (npz, float16) by their published names, as float32."""
+    with np.load(path, allow_pickle=False) as data:
+        return {name: data[name].astype(np.float32) for name in data.files}
+
+
+def build(weights: Mapping[str, NDArray[Any]], fork: Mapping[str, NDArray[Any]] | None = None) -> ov.Model:
     """The graph: `ids` i32 [batch, length], `mask` f32 [batch, length] (1 real, 0 padding) -> f32 [batch,
-    384], unit length."""
+    384], unit length.
+
+    With `fork`, tuned weights of the uppermost layers, [batch, 768]: behind the embedding stands the mean of
+    the real tokens as the tuned layers give them. Both stacks share the layers below the fork.
+    """
 
     def axes(*values: int) -> Any:
         return op.constant(np.array(values, dtype=np.int64))
 
-    def constant(name: str, *shape: int) -> Any:
-        tensor = np.ascontiguousarray(weights[name])
+    def constant(of: Mapping[str, NDArray[Any]], name: str, *shape: int) -> Any:
+        tensor = np.ascontiguousarray(of[name])
         return op.constant(tensor.reshape(shape) if shape else tensor)
 
-    def layer_norm(x: Any, name: str) -> Any:
+    def layer_norm(x: Any, of: Mapping[str, NDArray[Any]], name: str) -> Any:
         normal = op.mvn(x, axes(-1), True, 1e-12, "INSIDE_SQRT")
-        scaled = op.multiply(normal, constant(f"{name}.weight", 1, 1, HIDDEN))
-        return op.add(scaled, constant(f"{name}.bias", 1, 1, HIDDEN))
+        scaled = op.multiply(normal, constant(of, f"{name}.weight", 1, 1, HIDDEN))
+        return op.add(scaled, constant(of, f"{name}.bias", 1, 1, HIDDEN))
 
-    def dense(x: Any, name: str) -> Any:
-        product = op.matmul(x, constant(f"{name}.weight"), False, True)
-        return op.add(product, constant(f"{name}.bias", 1, 1, -1))
+    def dense(x: Any, of: Mapping[str, NDArray[Any]], name: str) -> Any:
+        product = op.matmul(x, constant(of, f"{name}.weight"), False, True)
+        return op.add(product, constant(of, f"{name}.bias", 1, 1, -1))
 
     def heads(x: Any) -> Any:
         return op.transpose(op.reshape(x, axes(0, 0, HEADS, HIDDEN // HEADS), True), axes(0, 2, 1, 3))
@@ -100,37 +111,64 @@ def build(weights: dict[str, NDArray[Any]]) -> ov.Model:
     ids = op.parameter([-1, -1], ov.Type.i32, name="ids")
     mask = op.parameter([-1, -1], ov.Type.f32, name="mask")
     length = op.gather(op.shape_of(ids), axes(1), axes(0))
-    positions = op.slice(constant("embeddings.position_embeddings.weight"), axes(0), length, axes(1), axes(0))
+    places = constant(weights, "embeddings.position_embeddings.weight")
+    positions = op.slice(places, axes(0), length, axes(1), axes(0))
     segment = op.constant(
         np.ascontiguousarray(weights["embeddings.token_type_embeddings.weight"][:1]).reshape(1, 1, HIDDEN)
     )
-    words = op.gather(constant("embeddings.word_embeddings.weight"), ids, op.constant(np.int64(0)))
-    x = layer_norm(op.add(op.add(words, segment), op.unsqueeze(positions, axes(0))), "embeddings.LayerNorm")
+    words = op.gather(constant(weights, "embeddings.word_embeddings.weight"), ids, op.constant(np.int64(0)))
+    summed = op.add(op.add(words, segment), op.unsqueeze(positions, axes(0)))
+    x = layer_norm(summed, weights, "embeddings.LayerNorm")
     unseen = op.multiply(op.subtract(mask, op.constant(np.float32(1))), op.constant(_MASKED))
     bias = op.unsqueeze(unseen, axes(1, 2))
-    for layer in range(LAYERS):
-        name = f"encoder.layer.{layer}"
+    real = op.unsqueeze(mask, axes(2))
+    count = op.reduce_sum(real, axes(1))
+
+    def layer(x: Any, of: Mapping[str, NDArray[Any]], number: int) -> Any:
+        name = f"encoder.layer.{number}"
         query, key, value = (
-            heads(dense(x, f"{name}.attention.self.{part}")) for part in ("query", "key", "value")
+            heads(dense(x, of, f"{name}.attention.self.{part}")) for part in ("query", "key", "value")
         )
         attended = op.transpose(op.scaled_dot_product_attention(query, key, value, bias), axes(0, 2, 1, 3))
-        joined = dense(op.reshape(attended, axes(0, 0, HIDDEN), True), f"{name}.attention.output.dense")
-        x = layer_norm(op.add(x, joined), f"{name}.attention.output.LayerNorm")
-        inner = op.gelu(dense(x, f"{name}.intermediate.dense"), "ERF")
-        x = layer_norm(op.add(x, dense(inner, f"{name}.output.dense")), f"{name}.output.LayerNorm")
-    real = op.unsqueeze(mask, axes(2))
-    pooled = op.divide(op.reduce_sum(op.multiply(x, real), axes(1)), op.reduce_sum(real, axes(1)))
-    return ov.Model([op.normalize_l2(pooled, axes(1), 1e-12, "MAX")], [ids, mask], NAME)
+        joined = dense(op.reshape(attended, axes(0, 0, HIDDEN), True), of, f"{name}.attention.output.dense")
+        x = layer_norm(op.add(x, joined), of, f"{name}.attention.output.LayerNorm")
+        inner = op.gelu(dense(x, of, f"{name}.intermediate.dense"), "ERF")
+        again = op.add(x, dense(inner, of, f"{name}.output.dense"))
+        return layer_norm(again, of, f"{name}.output.LayerNorm")
+
+    def pooled(x: Any) -> Any:
+        return op.divide(op.reduce_sum(op.multiply(x, real), axes(1)), count)
+
+    split = LAYERS if fork is None else fork_from(fork)
+    for number in range(split):
+        x = layer(x, weights, number)
+    frozen, tuned = x, x
+    for number in range(split, LAYERS):
+        frozen = layer(frozen, weights, number)
+    out = op.normalize_l2(pooled(frozen), axes(1), 1e-12, "MAX")
+    if fork is not None:
+        for number in range(split, LAYERS):
+            tuned = layer(tuned, fork, number)
+        out = op.concat([out, pooled(tuned)], 1)
+    return ov.Model([out], [ids, mask], NAME)
 
 
-def exported(cache_dir: Path) -> Path:
-    """The graph as IR in `cache_dir`, written once, named by the weights' digest; returns the .xml path."""
-    digest = weights_digest()
-    target = cache_dir / f"{NAME}-{digest[:16]}-v{GRAPH_VERSION}" / "encoder.xml"
+def fork_from(fork: Iterable[str]) -> int:
+    """The first layer a fork replaces, from its tensors' names; it replaces all above."""
+    return min(int(name.split(".")[2]) for name in fork)
+
+
+def exported(cache_dir: Path, fork: Path | None = None) -> Path:
+    """The graph as IR in `cache_dir`, written once, named by the weights' digests; returns the .xml path."""
+    name = f"{NAME}-{weights_digest()[:16]}-v{GRAPH_VERSION}"
+    if fork is not None:
+        name += f"-{hashlib.sha256(fork.read_bytes()).hexdigest()[:16]}"
+    target = cache_dir / name / "encoder.xml"
     if not target.exists():
         part = target.with_name(f".{target.parent.name}.{id(target)}")
         target.parent.mkdir(parents=True, exist_ok=True)
-        ov.save_model(build(read_weights()), part.with_suffix(".xml"), compress_to_fp16=False)
+        graph = build(read_weights(), None if fork is None else read_fork(fork))
+        ov.save_model(graph, part.with_suffix(".xml"), compress_to_fp16=False)
         # The .bin goes first: whoever sees the .xml finds both whole.
         part.with_suffix(".bin").rename(target.with_suffix(".bin"))
         part.with_suffix(".xml").rename(target)
