@@ -6,6 +6,7 @@ import numpy as np
 
 from trainer.data.labelled import Labelled
 from trainer.evaluate import crossval
+from trainer.evaluate.truth import earlier
 from worker.events.reflection import Reflection
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -32,7 +33,7 @@ def test_the_earlier_mean_knows_only_earlier_reports_of_the_same_person_and_ties
     ]
     truth = np.array([[one.labels["valence"]] * 2 for one in judged])
 
-    means = crossval.earlier_mean(judged, truth)[:, 0]
+    means = earlier(judged, truth).mean[:, 0]
 
     expected = [0.5, (1.0 + 1.0) / 3, (1.0 + 1.0) / 3, 0.5, (1.0 + 0.0 + 0.2 + 1.0) / 5]
     np.testing.assert_allclose(means, expected)

@@ -21,15 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from scipy.sparse import hstack
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import Ridge
 
 from trainer import plan as plans
 from trainer import rebuild
 from trainer.data import labelled
 from trainer.data.labelled import Labelled
+from trainer.evaluate import references as simple
+from trainer.evaluate.judge import REGIMES
 from trainer.evaluate.metrics import Composite, composite, rmse
+from trainer.evaluate.truth import KINDS, earlier
 from trainer.features.build import embed
 from trainer.plan import Plan
 from trainer.settings import TrainerSettings
@@ -42,8 +42,6 @@ from worker.pipeline import Pipeline
 from worker.settings import Settings
 
 Floats = NDArray[np.float64]
-KINDS = ("valence", "arousal")
-REGIMES = ("text alone", "with earlier texts", "with earlier self-reports")
 
 
 def cross_validate(
@@ -95,44 +93,14 @@ def _values(perceptions: Sequence[Perception], order: Sequence[Reflection]) -> F
 def references(
     judged: Sequence[Labelled], fold: NDArray[np.int64], settings: TrainerSettings
 ) -> dict[str, Floats]:
-    """Ridge on TF-IDF (words 1-2, characters 2-5), on the sentence embedding, their average, and the
-    average plus half of the person's earlier mean self-report, shrunken by two pseudo-reports; all on the
-    same folds [n, 2]."""
+    """The simple references of `trainer.evaluate.references` on the same folds, [n, 2] each."""
     texts = [row.reflection.text for row in judged]
     truth = np.array([[row.labels[kind] for kind in KINDS] for row in judged])
     vectors = embed(texts, settings=settings, advance=lambda _: None).astype(np.float64)
-    counted, embedded = np.full_like(truth, np.nan), np.full_like(truth, np.nan)
-    for number in range(int(fold.max()) + 1):
-        train, held = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
-        parts = [
-            TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2),
-            TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True, min_df=2),
-        ]
-        x = hstack([part.fit_transform([texts[row] for row in train]) for part in parts]).tocsr()
-        z = hstack([part.transform([texts[row] for row in held]) for part in parts]).tocsr()
-        counted[held] = Ridge(2.0).fit(x, truth[train]).predict(z)
-        embedded[held] = Ridge(3.0).fit(vectors[train], truth[train]).predict(vectors[held])
-    average = (counted + embedded) / 2
-    return {
-        "reference: TF-IDF ridge": counted,
-        "reference: MiniLM ridge": embedded,
-        "reference: their average": average,
-        "reference: average + half the earlier mean": average + 0.5 * earlier_mean(judged, truth),
-    }
-
-
-def earlier_mean(judged: Sequence[Labelled], truth: Floats) -> Floats:
-    out = np.empty_like(truth)
-    for at, row in enumerate(judged):
-        one = row.reflection
-        earlier = [
-            truth[other]
-            for other, candidate in enumerate(judged)
-            if candidate.reflection.user_id == one.user_id
-            and candidate.reflection.created_at < one.created_at
-        ]
-        out[at] = (np.sum(earlier, axis=0) + 2 * 0.5) / (len(earlier) + 2)
-    return out
+    found = simple.out_of_fold(texts, vectors, fold, {"": simple.Task(kind="values", truth=truth)})[""]
+    before = earlier(judged, truth).mean
+    found[simple.HISTORY] = simple.with_history(found[simple.AVERAGE], before)
+    return {f"reference: {name}": values for name, values in found.items()}
 
 
 def score(
