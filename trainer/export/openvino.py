@@ -1,4 +1,4 @@
-"""The temporal net as OpenVINO IR, with a proof that it computes what torch did."""
+"""The temporal nets as OpenVINO IR, with a proof that it computes what torch did."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import openvino as ov
 import torch
 
 from trainer.errors import TrainerError
-from trainer.fit.sequence import Forecaster, predict
+from trainer.fit.sequence import Forecasters, predict
 from worker.features.schema import SEQUENCE_LENGTH
 from worker.features.sequence import NOW, STEPS, Sequences
 from worker.inference.temporal_net import BATCH
@@ -17,7 +17,7 @@ from worker.inference.temporal_net import BATCH
 TOLERANCE = 1e-5
 
 
-def export(net: Forecaster, path: Path) -> None:
+def export(net: Forecasters, path: Path) -> None:
     """Write `path` (.xml, with its .bin beside it); raises `TrainerError` where IR and torch differ by more
     than `TOLERANCE`."""
     rng = np.random.default_rng(0)
@@ -42,4 +42,4 @@ def export(net: Forecaster, path: Path) -> None:
     compiled = ov.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     gap = float(np.abs(compiled(inputs)[0] - predict(net, sample)).max())
     if not gap <= TOLERANCE:
-        raise TrainerError(f"the exported temporal net differs from the fitted one by {gap:.1e}")
+        raise TrainerError(f"the exported temporal nets differ from the fitted one by {gap:.1e}")

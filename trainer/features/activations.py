@@ -1,0 +1,83 @@
+"""What the encoder's frozen lower layers make of every token: computed once, read by every fit of base Tr."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from trainer.fit import bert
+from worker.inference import minilm
+
+Rows = NDArray[np.intp]
+
+BATCH = 64
+LONGEST = 128
+"""Tokens of a text that base Tr learns from; few reflections are longer, and their cost grows with it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activations:
+    """`tokens` bfloat16 [sum of lengths, 384], text after text; `start` int64 [n + 1] cuts them; `depth` is
+    how many layers have been applied, `longest` how many tokens a text may keep."""
+
+    tokens: Tensor
+    start: NDArray[np.int64]
+    depth: int
+    longest: int = LONGEST
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        return np.diff(self.start)
+
+    def of(self, rows: Rows) -> tuple[Tensor, Tensor]:
+        """The rows padded to the longest: bfloat16 [b, length, 384] and bool [b, length], True for real."""
+        lengths = self.lengths[rows]
+        at = np.arange(int(lengths.max()))
+        real = torch.from_numpy(at < lengths[:, None])
+        padded = torch.zeros((*real.shape, self.tokens.shape[1]), dtype=self.tokens.dtype)
+        picked = torch.from_numpy((self.start[rows][:, None] + at)[real.numpy()])
+        padded[real] = self.tokens[picked]
+        return padded, real
+
+    def batches(self, rows: Rows, size: int, generator: np.random.Generator | None = None) -> Iterator[Rows]:
+        """`rows` in batches of like length, so that little is padding; with a generator in random order."""
+        order = rows if generator is None else generator.permutation(rows)
+        pool = len(order) if generator is None else size * 24
+        cut = []
+        for begin in range(0, len(order), max(pool, 1)):
+            part = order[begin : begin + pool]
+            part = part[np.argsort(self.lengths[part], kind="stable")]
+            cut += [part[at : at + size] for at in range(0, len(part), size)]
+        shuffled = range(len(cut)) if generator is None else generator.permutation(len(cut))
+        return (cut[number] for number in shuffled)
+
+
+def compute(texts: Sequence[str], *, depth: int, advance: Callable[[int], None]) -> Activations:
+    """Activations of normalised texts behind `depth` layers; `advance` is told texts done."""
+    tokenizer = Tokenizer.from_file(str(minilm.model_folder() / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(LONGEST)
+    ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts))]
+    start = np.concatenate([[0], np.cumsum([len(one) for one in ids])]).astype(np.int64)
+    lengths = np.diff(start)
+    lower = bert.Lower(minilm.read_weights(), depth)
+    tokens = torch.empty((int(start[-1]), minilm.HIDDEN), dtype=torch.bfloat16)
+    order = np.argsort(lengths, kind="stable")
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        for begin in range(0, len(order), BATCH):
+            rows = order[begin : begin + BATCH]
+            at = np.arange(int(lengths[rows].max()))
+            real = at < lengths[rows][:, None]
+            padded = np.zeros(real.shape, dtype=np.int64)
+            padded[real] = np.concatenate([ids[row] for row in rows])
+            out = lower(torch.from_numpy(padded), bert.bias(torch.from_numpy(real)))
+            places = (start[rows][:, None] + at)[real]
+            tokens[torch.from_numpy(places)] = out[torch.from_numpy(real)].to(torch.bfloat16)
+            advance(len(rows))
+    return Activations(tokens=tokens, start=start, depth=depth)

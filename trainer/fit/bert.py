@@ -1,0 +1,107 @@
+"""The encoder's layers in torch, for tuning: the same arithmetic as `worker.inference.minilm` builds for
+serving, with weights under the same published names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from worker.inference.minilm import HEADS, HIDDEN, LAYERS
+
+Weights = Mapping[str, NDArray[Any]]
+
+_EPSILON = 1e-12
+_MASKED = -1e4
+_PARTS = {
+    "query": "attention.self.query",
+    "key": "attention.self.key",
+    "value": "attention.self.value",
+    "joined": "attention.output.dense",
+    "after_attention": "attention.output.LayerNorm",
+    "inner": "intermediate.dense",
+    "outer": "output.dense",
+    "after": "output.LayerNorm",
+}
+
+
+class Layer(nn.Module):
+    """One transformer layer (Vaswani et al. 2017; post-norm as in BERT, Devlin et al. 2019)."""
+
+    def __init__(self, weights: Weights, number: int) -> None:
+        super().__init__()
+        self.number = number
+        self.query, self.key, self.value, self.joined = (nn.Linear(HIDDEN, HIDDEN) for _ in range(4))
+        self.inner, self.outer = nn.Linear(HIDDEN, 4 * HIDDEN), nn.Linear(4 * HIDDEN, HIDDEN)
+        self.after_attention, self.after = (nn.LayerNorm(HIDDEN, _EPSILON) for _ in range(2))
+        with torch.no_grad():
+            for part, name in _PARTS.items():
+                for kind in ("weight", "bias"):
+                    tensor = np.array(weights[f"encoder.layer.{number}.{name}.{kind}"], dtype=np.float32)
+                    getattr(getattr(self, part), kind).copy_(torch.from_numpy(tensor))
+
+    def forward(self, x: Tensor, unseen: Tensor) -> Tensor:
+        """x [B, L, 384], unseen [B, 1, 1, L] -> [B, L, 384]."""
+        size, length, _ = x.shape
+
+        def heads(part: Tensor) -> Tensor:
+            return part.view(size, length, HEADS, HIDDEN // HEADS).transpose(1, 2)
+
+        query, key, value = heads(self.query(x)), heads(self.key(x)), heads(self.value(x))
+        # Written out: torch's fused attention takes ten times as long for sentences on a CPU.
+        scores = query @ key.transpose(2, 3) * (HIDDEN // HEADS) ** -0.5 + unseen
+        attended = torch.softmax(scores, dim=-1).to(value.dtype) @ value
+        x = self.after_attention(x + self.joined(attended.transpose(1, 2).reshape(size, length, HIDDEN)))
+        out: Tensor = self.after(x + self.outer(functional.gelu(self.inner(x))))
+        return out
+
+    def tensors(self) -> dict[str, NDArray[np.float32]]:
+        """The weights by their published names."""
+        return {
+            f"encoder.layer.{self.number}.{name}.{kind}": getattr(getattr(self, part), kind).detach().numpy()
+            for part, name in _PARTS.items()
+            for kind in ("weight", "bias")
+        }
+
+
+class Lower(nn.Module):
+    """The embeddings and the first `depth` layers, frozen."""
+
+    def __init__(self, weights: Weights, depth: int) -> None:
+        super().__init__()
+        words, places, segments = (
+            torch.from_numpy(np.array(weights[f"embeddings.{name}_embeddings.weight"], dtype=np.float32))
+            for name in ("word", "position", "token_type")
+        )
+        self.words, self.places, self.segment = words, places, segments[0]
+        self.norm = nn.LayerNorm(HIDDEN, _EPSILON)
+        with torch.no_grad():
+            for kind in ("weight", "bias"):
+                tensor = np.array(weights[f"embeddings.LayerNorm.{kind}"], dtype=np.float32)
+                getattr(self.norm, kind).copy_(torch.from_numpy(tensor))
+        self.layers = nn.ModuleList(Layer(weights, number) for number in range(depth))
+        self.requires_grad_(False)
+
+    def forward(self, ids: Tensor, unseen: Tensor) -> Tensor:
+        """ids int64 [B, L], unseen [B, 1, 1, L] -> [B, L, 384]."""
+        x = functional.embedding(ids, self.words) + self.segment + self.places[: ids.shape[1]]
+        x = self.norm(x)
+        for layer in self.layers:
+            x = layer(x, unseen)
+        return x
+
+
+def upper(weights: Weights, depth: int) -> nn.ModuleList:
+    """The layers above the first `depth`, to be tuned."""
+    return nn.ModuleList(Layer(weights, number) for number in range(depth, LAYERS))
+
+
+def bias(real: Tensor) -> Tensor:
+    """What attention adds to a score: 0 for real tokens [B, L], a large negative number for padding; [B, 1,
+    1, L]."""
+    return torch.where(real, 0.0, _MASKED)[:, None, None, :]
