@@ -60,6 +60,46 @@ def import_(
     raise typer.Exit(REJECTED if summary.refusals else 0)
 
 
+@commands.command("labels")
+def labels(
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Labelled JSONL; replaced whole or not at all.")],
+    database_url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            envvar="FELTSENSE_DATABASE_URL",
+            show_envvar=True,
+            help="Postgres; else the running instance's.",
+        ),
+    ] = None,
+) -> None:
+    """Take your own labels out of the database.
+
+    Reflections whose writers consented to training, with their self-reports and the reviewed labels. The file
+    holds what people wrote: it is readable by you only, and erasing a person does not reach it.
+
+    \b
+    Example: feltsense labels --out mine.jsonl
+    """
+    from trainer.data.operator import export
+    from worker.client import addresses
+    from worker.settings import Settings
+    from worker.store.engine import Store
+
+    with Store.open(database_url or addresses.database_url(Settings()), pool_size=1) as store:
+        done = export(store, out)
+    for problem in done.refused:
+        typer.echo(problem, err=True)
+    left = {"without text": done.textless, "older labels of edited texts": done.stale}
+    told = "".join(f"; left out: {count} {what}" for what, count in left.items() if count)
+    rejected = f", {len(done.refused)} rejected" if done.refused else ""
+    typer.echo(
+        f"{done.events} events of {done.people} people, {done.labelled} with a label{rejected}{told}",
+        err=True,
+    )
+    raise typer.Exit(REJECTED if done.refused else 0)
+
+
 @commands.command("synth")
 def synth(
     out: Annotated[Path, typer.Option(metavar="FILE", help="Labelled JSONL.")],
@@ -101,3 +141,74 @@ def train(
     from trainer.rebuild import rebuild
 
     rebuild([*data, *(more or ())], plan, out, Console(stderr=True))
+
+
+@commands.command("leakage")
+def leakage(
+    path: Annotated[
+        Path, typer.Argument(metavar="BUNDLE|SPLITS", help="A bundle folder, a splits.npz or a listing.")
+    ],
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Labelled JSONL with the texts; several may follow."),
+    ] = None,
+    more: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", hidden=True)] = None,
+) -> None:
+    """Prove or refute that nothing leaked.
+
+    People, times, near-duplicate texts, fold ancestry and what gates and calibrators were fitted on are
+    checked from the rows and masks themselves; exit code 3 when a leak is found. A bundle keeps no texts:
+    name its data to compare them anew. SPLITS may be any split: one JSON object a line with id, user_id,
+    created_at, source, part (train, validation, test, history, embargo, null), fold, cluster and perhaps
+    text, shared, learned; models follow as level (base, gate, calibrator), name, number, trained and
+    predicted (lists of ids).
+
+    \b
+    Example: feltsense leakage bundles/mine --data emobank.jsonl semeval2026.jsonl
+    """
+    from rich.console import Console
+
+    from trainer.data import labelled
+    from trainer.splits import audit
+    from trainer.splits.leakage import inspect, table
+
+    files = [*(data or ()), *(more or ())]
+    checks = inspect(path, labelled.load(files) if files else ())
+    console = Console()
+    console.print(table(checks, f"leakage of {path}"), soft_wrap=not console.is_terminal)
+    audit.refuse(checks)
+
+
+@commands.command("evaluate")
+def evaluate(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder.")],
+    data: Annotated[list[Path], typer.Option(metavar="FILE", help="Labelled JSONL; several may follow.")],
+    report: Annotated[Path, typer.Option(metavar="DIR", help="Where report.html and report.json go.")],
+    gate: Annotated[bool, typer.Option("--gate", help="Exit with 3 when a gate fails.")] = False,
+    more: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", hidden=True)] = None,
+) -> None:
+    """Judge a bundle on labelled files that it has not seen.
+
+    Rows whose people or texts the bundle was fitted on are left out and counted. A gate on zero rows fails.
+
+    \b
+    Example: feltsense evaluate bundles/mine --data dev.jsonl --report reports/mine
+    """
+    from rich.console import Console
+
+    from trainer.data.labelled import load
+    from trainer.evaluate import html
+    from trainer.evaluate.evaluation import evaluate as judge
+    from worker.observability import logging
+    from worker.report.progress import bars
+    from worker.settings import Settings
+
+    settings = Settings()
+    logging.configure(settings.log_level if "log_level" in settings.model_fields_set else "warning")
+    rows = load([*data, *(more or ())])
+    with bars() as shown:
+        done = judge(bundle, rows, settings=settings, tell=shown.tell)
+    page, numbers = html.write(done, report)
+    Console().print(html.table(done))
+    typer.echo(f"{done.membership.remark}\n{page} and {numbers} written", err=True)
+    raise typer.Exit(REJECTED if gate and not done.passed else 0)

@@ -133,12 +133,12 @@ def import_corpus(
     return Summary(rows=len(rows), events=len(seen), people=len(people), refusals=tuple(refusals))
 
 
-def write_whole(out: Path, lines: Iterator[bytes]) -> None:
-    """Write `lines` so that `out` is either the old file or the whole new one; `TrainerError` when it cannot
-    be written."""
+def write_whole(out: Path, lines: Iterator[bytes], *, mode: int = 0o666) -> None:
+    """Write `lines` so that `out` is either the old file or the whole new one, of `mode` less the umask;
+    `TrainerError` when it cannot be written."""
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
-        with part.open("wb") as file:
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
             file.writelines(lines)
             file.flush()
             os.fsync(file.fileno())
