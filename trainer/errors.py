@@ -34,3 +34,9 @@ class LabelledRefused(TrainerError):
         shown = "\n".join(problems[: self.SHOWN])
         super().__init__(f"{len(problems)} labelled rows refused:\n{shown}{more}")
         self.problems = tuple(problems)
+
+
+class LeakFound(TrainerError):
+    """A split, or what was fitted on it, was refuted; nothing judged on it can be believed."""
+
+    exit_code = 3

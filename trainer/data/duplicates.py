@@ -45,7 +45,7 @@ def clusters(texts: Sequence[str], threshold: float = THRESHOLD) -> NDArray[np.i
     """
     first: dict[str, int] = {}
     same = np.array(
-        [first.setdefault(_squash(text), index) for index, text in enumerate(texts)], dtype=np.int64
+        [first.setdefault(squash(text), index) for index, text in enumerate(texts)], dtype=np.int64
     )
     unique = list(first)
     origin = np.fromiter(first.values(), dtype=np.int64, count=len(first))
@@ -61,7 +61,39 @@ def clusters(texts: Sequence[str], threshold: float = THRESHOLD) -> NDArray[np.i
     return np.array([origin[resolved[place[index]]] for index in same], dtype=np.int64)
 
 
-def _squash(text: str) -> str:
+def sketches(texts: Sequence[str]) -> NDArray[np.uint8]:
+    """uint8 [n, HASHES]: the low byte of each minimum hash (Li & Koenig, b-bit minwise hashing, 2010), small
+    enough to keep where the texts may not be kept."""
+    return _signatures([squash(text) for text in texts]).astype(np.uint8)
+
+
+def near(
+    known: NDArray[np.uint8], asked: NDArray[np.uint8], threshold: float = THRESHOLD
+) -> NDArray[np.bool_]:
+    """Whether each of the sketches `asked` [m, HASHES] is of a near-duplicate of one of `known` [n, HASHES].
+
+    Two bytes agree by chance once in 256, which is taken off the estimate.
+    """
+    found = np.zeros(len(asked), dtype=bool)
+    if not len(known):
+        return found
+    least = threshold + (1 - threshold) / 256
+    width = HASHES // BANDS
+    for band in range(0, HASHES, width):
+        keys, wanted = (
+            np.ascontiguousarray(part[:, band : band + width]).view(np.uint32).ravel()
+            for part in (known, asked)
+        )
+        order = np.argsort(keys, kind="stable")
+        first = np.searchsorted(keys[order], wanted, "left")
+        last = np.searchsorted(keys[order], wanted, "right")
+        for at in np.flatnonzero((last > first) & ~found).tolist():
+            candidates = known[order[first[at] : last[at]]]
+            found[at] = bool(((candidates == asked[at]).mean(axis=1) >= least).any())
+    return found
+
+
+def squash(text: str) -> str:
     """What is compared: folded case, words only; a text without a word (emoji, punctuation) is compared as it
     is."""
     folded = unicodedata.normalize("NFKC", text).casefold()

@@ -1,65 +1,289 @@
-"""Proves or refutes that a split keeps people and near-duplicates apart; the certificate goes into the
-manifest."""
+"""Proves or refutes that a split, and what was fitted on it, keeps people, texts and times apart; the
+certificate goes into the manifest.
+
+Every check counts what it looked at and what broke it, from the rows and masks themselves: nothing is taken
+from what a plan or a manifest says of them.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.errors import TrainerError
+from trainer.data import duplicates
+from trainer.errors import LeakFound
+from trainer.splits import embargo, holdout
+from trainer.splits.embargo import Blocks
+from trainer.splits.holdout import EMBARGO, HISTORY, PARTS, TEST, TRAIN, VALIDATION
+from trainer.splits.ledger import Entry, Ledger
+from trainer.splits.record import Record
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """`looked` at so many things (None: it could not look, and `note` says why), `violations` of them
+    wrong."""
+
+    name: str
+    looked: int | None
+    violations: int = 0
+    note: str = ""
+
+
+def examine(
+    record: Record, *, ledger: Ledger | None = None, texts: Sequence[str | None] | None = None
+) -> list[Check]:
+    """All checks of a split: `texts` [n] (None where unknown) are compared anew, `ledger` is held against the
+    people and texts of the record."""
+    person = codes(record.user)
+    checks = [
+        Check(
+            name="ids twice in the split",
+            looked=len(record.id),
+            violations=len(record.id) - int(codes(record.id).max(initial=-1)) - 1,
+        ),
+        _people(record, person),
+        _copies("equal texts", record, codes(record.text)),
+        _copies("near-duplicate clusters", record, record.cluster),
+        _recomputed(record, texts),
+        _embargo(record, person),
+        Check(
+            name="rows learned from that nobody may learn from",
+            looked=int(record.learned.sum()),
+            violations=int((record.learned & ((record.part > TRAIN) | record.shared)).sum()),
+        ),
+    ]
+    return [*checks, *ancestry(record, ledger)]
+
+
+def ancestry(record: Record, ledger: Ledger | None) -> list[Check]:
+    """The checks of the ledger: no model predicted a row whose self, person or text it was trained on; none
+    was trained on rows that nobody may learn from; gates and calibrators were fitted on values of models that
+    had not been trained on their rows."""
+    names = (
+        "base predictions in fold",
+        "gate predictions in fold",
+        "calibrator predictions in fold",
+        "trained on rows that are not to be learned from",
+        "gates fitted on in-fold values",
+        "calibrators fitted on in-fold values",
+    )
+    if ledger is None:
+        return [Check(name=name, looked=None, note="no lineage") for name in names]
+    akin = _Akin(record)
+    leaking = {id(one): akin.predicted_in_fold(one) for one in ledger.entries}
+    checks = []
+    for level, name in zip(("base", "gate", "calibrator"), names, strict=False):
+        mine = [one for one in ledger.entries if one.level == level]
+        checks.append(
+            Check(
+                name=name,
+                looked=sum(int(one.predicted.sum()) for one in mine),
+                violations=sum(int(leaking[id(one)].sum()) for one in mine),
+                note=_models(mine),
+            )
+        )
+    forbidden = ~record.learned
+    checks.append(
+        Check(
+            name=names[3],
+            looked=sum(int(one.trained.sum()) for one in ledger.entries),
+            violations=sum(int((one.trained & forbidden).sum()) for one in ledger.entries),
+            note=_models(ledger.entries),
+        )
+    )
+    for level, name in (("gate", names[4]), ("calibrator", names[5])):
+        mine = [one for one in ledger.entries if one.level == level]
+        checks.append(
+            Check(
+                name=name,
+                looked=sum(int(one.trained.sum()) for one in mine),
+                violations=sum(int(_fed_in_fold(one, ledger, leaking).sum()) for one in mine),
+                note=_models(mine),
+            )
+        )
+    return checks
 
 
 def certify(
-    fold: NDArray[np.int64],
-    *,
-    people: Sequence[Hashable],
-    clusters: Sequence[Hashable | None],
-    texts: Sequence[str],
-    learned: NDArray[np.bool_] | None = None,
+    record: Record, *, texts: Sequence[str] | None = None, starts: dict[str, Blocks] | None = None
 ) -> dict[str, Any]:
-    """Counts of what was checked; rows that nothing learns from (`learned` False) cannot leak by their
-    text. Raises `TrainerError` with the number of violations of each kind when there is one."""
-    violations = {
-        "people in two folds": _torn(fold, people),
-        "near-duplicate clusters in two folds": _torn(fold, _only(clusters, learned)),
-        "equal texts in two folds": _torn(
-            fold, _only([hashlib.sha256(text.encode()).digest() for text in texts], learned)
-        ),
-    }
-    if any(violations.values()):
-        found = ", ".join(f"{count} {kind}" for kind, count in violations.items() if count)
-        raise TrainerError(f"the folds leak: {found}")
+    """What the manifest says of the split. Raises `LeakFound` with the number of violations of each kind when
+    there is one."""
+    checks = examine(record, texts=texts)
+    refuse(checks)
+    inside = record.part < HISTORY
     return {
-        "rows": len(fold),
-        "folds": np.bincount(fold).tolist(),
-        "people": len(set(people)),
-        "near_duplicate_clusters": len({cluster for cluster in clusters if cluster is not None}),
-        "never_learned_from": 0 if learned is None else int((~learned).sum()),
-        "violations": violations,
-        "fingerprint": fingerprint(fold, people),
+        "rows": len(record.part),
+        "parts": {name: int((record.part == number).sum()) for number, name in enumerate(PARTS)},
+        "folds": np.bincount(record.fold[record.fold >= 0]).tolist(),
+        "people": len(np.unique(codes(record.user))),
+        "near_duplicate_clusters": len(np.unique(record.cluster[record.cluster >= 0])),
+        "never_learned_from": int((inside & (record.part < VALIDATION) & ~record.learned).sum()),
+        "embargo": {name: _drops(record, name, block) for name, block in sorted((starts or {}).items())},
+        "violations": {check.name: check.violations for check in checks if check.looked is not None},
+        "fingerprint": record.fingerprint,
     }
 
 
-def fingerprint(fold: NDArray[np.int64], people: Sequence[Hashable]) -> str:
-    """SHA-256 over (person, fold) of every row."""
-    lines = "\n".join(f"{person}\t{number}" for person, number in zip(people, fold.tolist(), strict=True))
-    return hashlib.sha256(lines.encode()).hexdigest()
+def refuse(checks: Sequence[Check]) -> None:
+    """Raises `LeakFound` naming every check that found a leak."""
+    if found := [f"{check.violations} {check.name}" for check in checks if check.violations]:
+        raise LeakFound(f"the split leaks: {', '.join(found)}")
 
 
-def _only(labels: Sequence[Hashable | None], learned: NDArray[np.bool_] | None) -> list[Hashable | None]:
-    if learned is None:
-        return list(labels)
-    return [label if used else None for label, used in zip(labels, learned, strict=True)]
+def _drops(record: Record, name: str, block: Blocks) -> dict[str, Any]:
+    mine = record.sources == name
+    return {
+        "days": embargo.DAYS,
+        "validation_from": _day(block.validation),
+        "test_from": _day(block.test),
+        "dropped": int((mine & (record.part == EMBARGO)).sum()),
+        "history_only": int((mine & (record.part == HISTORY)).sum()),
+    }
 
 
-def _torn(fold: NDArray[np.int64], labels: Sequence[Hashable | None]) -> int:
-    seen: dict[Hashable, int] = {}
-    torn = set()
-    for number, label in zip(fold.tolist(), labels, strict=True):
-        if label is not None and seen.setdefault(label, number) != number:
-            torn.add(label)
-    return len(torn)
+def _day(microseconds: int) -> str:
+    return datetime.fromtimestamp(microseconds / 1e6, UTC).isoformat(timespec="seconds")
+
+
+def _people(record: Record, person: Ints) -> Check:
+    """A person is in one of train, validation and test, and in one fold; who has history there is held
+    out."""
+    sides = np.where(record.part <= TEST, record.part, -1)
+    older, taught = np.unique(person[record.part == HISTORY]), np.unique(person[record.part == TRAIN])
+    parts = np.union1d(_torn(person, sides), np.intersect1d(older, taught))
+    return _check("people", person, parts, _torn(person, _folds(record)))
+
+
+def _copies(what: str, record: Record, labels: Ints) -> Check:
+    """A text is in two parts or folds where somebody learned from, or chose on, one of its rows there; what
+    nobody learned from cannot leak."""
+    chosen_on = (record.part == VALIDATION) & ~record.shared
+    sides = np.where(record.part <= TEST, record.part, -1)
+    return _check(
+        what,
+        labels,
+        _torn(labels, sides, record.learned | chosen_on),
+        _torn(labels, _folds(record), record.learned),
+    )
+
+
+def _recomputed(record: Record, texts: Sequence[str | None] | None) -> Check:
+    """As `_copies`, with clusters made anew of the texts."""
+    what = "near-duplicates compared anew"
+    known = [row for row, text in enumerate(texts or ()) if text is not None]
+    if texts is None or not known:
+        return Check(name=_across(what), looked=None, note="no texts: give them by --data")
+    labels = np.full(len(record.part), -1, dtype=np.int64)
+    labels[known] = duplicates.clusters([text for text in texts if text is not None])
+    check = _copies(what, record, labels)
+    note = f"{len(known)} of {len(labels)} rows' texts"
+    return replace(check, note=f"{note}; {check.note}" if check.note else note)
+
+
+def _embargo(record: Record, person: Ints) -> Check:
+    """In every source that is cut by time: rows of a part lie a week before the first row judged after it."""
+    gap = embargo.DAYS * embargo.DAY_US
+    looked, late, cut = 0, 0, []
+    for number, name in enumerate(record.names.tolist()):
+        rows = record.source == number
+        held = rows & ((record.part == VALIDATION) | (record.part == TEST))
+        if not held.any() or not holdout.blocked(person.tolist(), record.group, record.created_at, rows):
+            continue
+        cut.append(name)
+        for part, later in ((TRAIN, VALIDATION), (TRAIN, TEST), (VALIDATION, TEST)):
+            judged = rows & (record.part == later)
+            before = rows & (record.part == part)
+            looked += int(before.sum())
+            if judged.any():
+                late += int((record.created_at[before] > record.created_at[judged].min() - gap).sum())
+    return Check(
+        name=f"rows inside the {embargo.DAYS}-day embargo",
+        looked=looked,
+        violations=late,
+        note=f"cut by time: {', '.join(cut) or 'no source'}",
+    )
+
+
+def _check(what: str, labels: Ints, parts: Ints, folds: Ints) -> Check:
+    found = [f"{len(torn)} in two {kind}" for torn, kind in ((parts, "parts"), (folds, "folds")) if len(torn)]
+    return Check(
+        name=_across(what),
+        looked=len(np.unique(labels[labels >= 0])),
+        violations=len(np.union1d(parts, folds)),
+        note=", ".join(found),
+    )
+
+
+def _across(what: str) -> str:
+    return f"{what} in two parts or folds"
+
+
+def _folds(record: Record) -> Ints:
+    """The folds of the rows that are cross-fitted, -1 elsewhere."""
+    return np.where(record.part <= TRAIN, record.fold, -1)
+
+
+def _torn(labels: Ints, side: Ints, taught: Bools | None = None) -> Ints:
+    """The labels with rows on two sides (negative ones do not count), one of them `taught` [n] (all when
+    None)."""
+    rows = (labels >= 0) & (side >= 0)
+    count = int(labels.max(initial=-1)) + 1
+    low, high = np.full(count, np.iinfo(np.int64).max), np.full(count, -1)
+    np.minimum.at(low, labels[rows], side[rows])
+    np.maximum.at(high, labels[rows], side[rows])
+    hot = np.zeros(count, dtype=bool)
+    hot[labels[rows if taught is None else rows & taught]] = True
+    return np.flatnonzero(hot & (low < high))
+
+
+class _Akin:
+    """Which rows share a person or a text with those a model was trained on."""
+
+    def __init__(self, record: Record) -> None:
+        self._labels = [codes(record.user), codes(record.text), record.cluster]
+
+    def predicted_in_fold(self, entry: Entry) -> Bools:
+        """The rows [n] the model predicted and had learned from, by themselves, their person or a copy."""
+        met = np.zeros(len(entry.trained), dtype=bool)
+        if entry.predicted.any():
+            for labels in self._labels:
+                seen = np.zeros(int(labels.max(initial=-1)) + 2, dtype=bool)
+                seen[labels[entry.trained & (labels >= 0)]] = True
+                met |= seen[labels]
+        return entry.predicted & met
+
+
+def _fed_in_fold(entry: Entry, ledger: Ledger, leaking: dict[int, Bools]) -> Bools:
+    """Rows [n] the model was fitted on whose inputs came from models trained on them, or from none on
+    record."""
+    below = ledger.below(entry)
+    clean = np.ones(len(entry.trained), dtype=bool)
+    for key in entry.inputs or ("",):
+        mine = [one for one in below if not key or one.key == key]
+        predicted = np.zeros_like(clean)
+        for one in mine:
+            predicted |= one.predicted
+        clean &= predicted
+    for one in below:
+        clean &= ~leaking[id(one)]
+    return entry.trained & ~clean
+
+
+def _models(entries: Sequence[Entry]) -> str:
+    return f"{len(entries)} models"
+
+
+def codes(digests: NDArray[np.uint8]) -> Ints:
+    """Equal digests [n, k] as equal numbers [n], in the order of their first rows."""
+    first: dict[bytes, int] = {}
+    return np.array([first.setdefault(one.tobytes(), len(first)) for one in digests], dtype=np.int64)

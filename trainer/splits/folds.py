@@ -1,13 +1,14 @@
-"""Folds for cross-fitting: people and near-duplicate clusters are never cut in two."""
+"""Dealing groups: people and near-duplicate clusters are never cut in two, whether folds or parts are
+dealt."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
-from itertools import permutations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -61,41 +62,73 @@ def shared(people: Sequence[Hashable], clusters: Sequence[Hashable], marked: Seq
     return np.array([cluster in touched and len(writers[cluster]) > 1 for cluster in clusters])
 
 
+def measures(group: Ints, balance: Floats | None, counted: Bools | None = None) -> Floats:
+    """What is dealt with each group, [groups, 1 + k]: its rows in tens, and its rows' summed deviations
+    `balance` [n, k]; rows that are not `counted` [n] count as no row."""
+    weights = np.ones(len(group)) if counted is None else counted.astype(np.float64)
+    sums = np.bincount(group, weights)[:, None] / ROWS_PER_DEVIATION
+    if balance is None:
+        return sums
+    deviations = np.zeros((len(sums), balance.shape[1]))
+    np.add.at(deviations, group, balance)
+    return np.concatenate([sums, deviations], axis=1)
+
+
+def by_source(group: Ints, source: Sequence[str]) -> dict[str, list[int]]:
+    """The groups of every source; one that spans several belongs to the first of them by name."""
+    found: dict[str, Counter[int]] = defaultdict(Counter)
+    for number, name in zip(group.tolist(), source, strict=True):
+        found[name][number] += 1
+    taken: set[int] = set()
+    owned = {}
+    for name in sorted(found):
+        owned[name] = sorted(found[name].keys() - taken)
+        taken |= found[name].keys()
+    return owned
+
+
 def assign(
-    group: Ints, source: Sequence[str], *, folds: int, seed: int, balance: Floats | None = None
+    group: Ints,
+    source: Sequence[str],
+    *,
+    folds: int,
+    seed: int,
+    balance: Floats | None = None,
+    counted: Bools | None = None,
 ) -> Ints:
     """A fold [n] for every row. The groups of a source are dealt in rounds, largest first, one to every
     fold; of all deals of a round the one that leaves the folds most even is taken.
 
-    Even means equally many rows and, where `balance` [n, k] gives the rows' deviations from the mean, equal
-    sums of them: a fold whose people are happier than the others' would be judged by models that expect
-    them sadder.
+    Even means equally many (`counted`) rows and, where `balance` [n, k] gives the rows' deviations from the
+    mean, equal sums of them: a fold whose people are happier than the others' would be judged by models that
+    expect them sadder.
     """
-    deviation = np.zeros((len(group), 1)) if balance is None else balance
-    count = int(group.max()) + 1
-    measures = np.zeros((count, 1 + deviation.shape[1]))
-    np.add.at(measures[:, 1:], group, deviation)
-    measures[:, 0] = np.bincount(group, minlength=count) / ROWS_PER_DEVIATION
-    rows_of: defaultdict[str, Counter[int]] = defaultdict(Counter)
-    for number, name in zip(group.tolist(), source, strict=True):
-        rows_of[name][number] += 1
-    deals = np.array(list(permutations(range(folds))))
+    dealt = measures(group, balance, counted)
     rng = np.random.default_rng(seed)
-    fold_of = np.full(count, -1, dtype=np.int64)
-    for name in sorted(rows_of):
-        shuffled = rng.permutation(
-            [number for number in sorted(rows_of[name]) if fold_of[number] < 0]
-        ).tolist()
-        order = sorted(shuffled, key=lambda number: -measures[number, 0])
-        load = np.zeros((folds, measures.shape[1]))
+    fold_of = np.full(len(dealt), -1, dtype=np.int64)
+    for owned in by_source(group, source).values():
+        order = sorted(rng.permutation(owned).tolist(), key=lambda number: -dealt[number, 0])
+        load = np.zeros((folds, dealt.shape[1]))
         for start in range(0, len(order), folds):
-            dealt = order[start : start + folds]
-            added = np.zeros_like(load)
-            added[: len(dealt)] = measures[dealt]
-            uneven = ((load + added[deals]) ** 2).sum(axis=(1, 2))
-            best = deals[int(uneven.argmin())]
-            load += added[best]
-            for fold, place in enumerate(best):
-                if place < len(dealt):
-                    fold_of[dealt[place]] = fold
+            some = order[start : start + folds]
+            # The sum of (load + dealt)^2 is least where the sum of load x dealt is: an assignment problem.
+            fold, place = linear_sum_assignment(load @ dealt[some].T)
+            load[fold] += dealt[some][place]
+            fold_of[np.asarray(some)[place]] = fold
     return fold_of[group]
+
+
+def portion(
+    numbers: Sequence[int], dealt: Floats, shares: Sequence[float], rng: np.random.Generator
+) -> dict[int, int]:
+    """Group number -> part, for parts of unequal `shares`: largest group first, each to the part where it
+    adds least to the sum over parts of load^2 / share, which is least when loads are as the shares."""
+    share = np.asarray(shares)
+    load = np.zeros((len(share), dealt.shape[1]))
+    part_of = {}
+    for number in sorted(rng.permutation(list(numbers)).tolist(), key=lambda number: -dealt[number, 0]):
+        one = dealt[number]
+        part = int(((2.0 * (load @ one) + one @ one) / share).argmin())
+        load[part] += one
+        part_of[number] = part
+    return part_of

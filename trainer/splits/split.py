@@ -1,4 +1,4 @@
-"""A split of labelled rows: who is in which fold, what is never learned from, and a certificate."""
+"""A split of labelled rows: who is in which part and fold, what is never learned from, and the proof."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from trainer.data.duplicates import clusters
 from trainer.data.labelled import Labelled
 from trainer.features import targets
 from trainer.plan import Plan
-from trainer.splits import audit, folds
+from trainer.splits import audit, folds, holdout, strata
+from trainer.splits import record as records
+from trainer.splits.embargo import Blocks
+from trainer.splits.holdout import TRAIN
+from trainer.splits.ledger import Ledger
+from trainer.splits.record import Record
 from worker.events.taxonomy import Taxonomy
 
 BALANCED = ("valence", "arousal")
@@ -21,29 +26,66 @@ BALANCED = ("valence", "arousal")
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """`fold` [n] numbers from 0; `learned` [n] is False for rows that nothing may be fitted on."""
+    """`part` [n] numbers `holdout.PARTS`, `fold` [n] from 0 (held-out rows have one too: models that never
+    saw them may predict them); `learned` [n] is False for rows that nothing may be fitted on."""
 
+    part: NDArray[np.int64]
     fold: NDArray[np.int64]
     learned: NDArray[np.bool_]
     certificate: dict[str, Any]
+    record: Record
+
+    @property
+    def inside(self) -> NDArray[np.bool_]:
+        """The rows [n] a bundle is made of: the train part, with the rows that are predicted and never
+        learned from."""
+        return np.asarray(self.part == TRAIN)
+
+    def ledger(self) -> Ledger:
+        """An empty ledger for a fit on the `inside` rows."""
+        return Ledger(len(self.part), np.flatnonzero(self.inside))
 
 
 def make(rows: Sequence[Labelled], plan: Plan, taxonomy: Taxonomy, *, count: int, seed: int) -> Split:
-    """`count` folds of whole people and near-duplicate clusters, balanced in size, valence and arousal.
+    """Train, validation and test parts where the plan holds any out, and `count` folds: whole people and
+    near-duplicate clusters, balanced in size, valence, arousal and the strata of `strata.NAMES`.
 
-    Raises `TrainerError` should the folds leak.
+    Raises `LeakFound` should the parts or folds leak.
     """
     people = [row.reflection.user_id for row in rows]
     texts = [row.reflection.text for row in rows]
-    copies = clusters(texts).tolist()
-    common = folds.shared(people, copies, [plan.source(row.source).unlearn_shared for row in rows])
-    joining = [None if alike else copy for copy, alike in zip(copies, common, strict=True)]
+    source = [row.source for row in rows]
+    copies = clusters(texts)
+    common = folds.shared(people, copies.tolist(), [plan.source(name).unlearn_shared for name in source])
+    joining = [None if alike else copy for copy, alike in zip(copies.tolist(), common, strict=True)]
+    group = folds.groups(people, joining, [row.cluster for row in rows])
+    goals = targets.extract(rows, plan, taxonomy, ~common)
+    balance = np.concatenate(
+        [goals.deviations(BALANCED), strata.columns(strata.of(rows)) * ~common[:, None]], axis=1
+    )
+    part, of_group = np.zeros((2, len(rows)), dtype=np.int64)
+    blocks: dict[str, Blocks] = {}
+    if plan.holdout:
+        when = records.times(row.reflection.created_at.timestamp() for row in rows)
+        dealt = folds.measures(group, balance)
+        part, of_group, blocks = holdout.parts(group, people, source, when, dealt, seed=seed)
+    inside = part == of_group
     fold = folds.assign(
-        folds.groups(people, joining, [row.cluster for row in rows]),
-        [row.source for row in rows],
+        group,
+        [f"{name}\t{side}" for name, side in zip(source, of_group.tolist(), strict=True)],
         folds=count,
         seed=seed,
-        balance=targets.extract(rows, plan, taxonomy, ~common).deviations(BALANCED),
+        balance=balance * inside[:, None],
+        counted=inside,
     )
-    certificate = audit.certify(fold, people=people, clusters=copies, texts=texts, learned=~common)
-    return Split(fold=fold, learned=~common, certificate=certificate)
+    learned = (part == TRAIN) & ~common
+    record = records.of(
+        rows, part=part, fold=fold, cluster=copies, group=group, shared=common, learned=learned
+    )
+    return Split(
+        part=part,
+        fold=fold,
+        learned=learned,
+        certificate=audit.certify(record, starts=blocks),
+        record=record,
+    )
