@@ -11,10 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.feature_extraction.text import HashingVectorizer
+from sklearn.linear_model import RidgeClassifier
+from sklearn.metrics import f1_score
 
 from trainer.data import synthetic
-from trainer.data.synthetic.grammar import POOLS, grammar
+from trainer.data.synthetic.expression import agreement
+from trainer.data.synthetic.grammar import POOLS, SHARED, grammar
 from trainer.data.synthetic.mood import CATEGORIES
+from trainer.data.synthetic.person import draw
 from worker.events.reflection import parse
 from worker.events.taxonomy import taxonomy
 from worker.events.variables import FLAGS, LEVELS
@@ -119,6 +124,27 @@ def test_masking_lowers_congruence_and_willingness_and_venting_raises_it(events:
     assert values(masked, "valence").mean() < 0.4, "the feeling behind the mask is unpleasant"
     pleasant = [event["labels"]["expressed"][0] in ("Happy", "Strong", "Peaceful") for event in masked]
     assert np.mean(pleasant) > 0.6
+    for event in masked:
+        felt, face = (tuple(event["labels"][name]) for name in ("invoked", "expressed"))
+        assert event["labels"]["congruence"] == pytest.approx(agreement(felt, face), abs=0.2)
+
+
+def test_a_hedge_lowers_willingness_and_a_vague_entry_shows_nothing(events: Events) -> None:
+    hedged = [event for event in events if len(event["labels"]["expressed"]) == 2]
+    vague = [event for event in events if category(event) == "vague"]
+    shown = [e for e in events if category(e) == "everyday" and len(e["labels"]["expressed"]) == 3]
+    means = [values(part, "willingness").mean() for part in (vague, hedged, shown)]
+    assert means[0] + 0.1 < means[1] < means[2] - 0.2
+    assert values(hedged, "congruence").mean() < values(shown, "congruence").mean() - 0.05
+    assert all(not event["labels"]["expressed"] and event["labels"]["invoked"] for event in vague)
+
+
+def test_habits_belong_to_people(events: Events) -> None:
+    """Given people who mask, then masks stand on their pages and on nobody else's; so with the vague."""
+    habit = {index: draw(SEED, index).habit for index in range(COUNT)}
+    for kind, name in (("mask", "masking"), ("vague", "hedging")):
+        writers = {int(event["user_id"][-4:]) for event in events if category(event) == kind}
+        assert {habit[writer] for writer in writers} == {name}
 
 
 def test_an_earlier_mood_says_something_about_the_next(events: Events) -> None:
@@ -179,3 +205,39 @@ def test_every_line_of_the_grammar_fills_and_names_a_node(lang: str) -> None:
         assert "{" not in words.fill(line.text.replace("{word}", "glad"), rng)
         assert not line.path or taxonomy().is_path(line.path)
     assert {line.path for group in words.feelings.values() for line in group} == set(taxonomy().paths(3))
+
+
+@pytest.mark.parametrize(("lang", "least"), [("en", 6), ("hi", 4)])
+def test_there_are_many_ways_to_say_each_thing(lang: str, least: int) -> None:
+    words = grammar(lang)
+    micros = Counter(line.path for group in words.feelings.values() for line in group)
+    assert min(micros.values()) >= least
+    edges = [*CATEGORIES, "negation", "counter", "mask"]
+    assert {name: len(words.sections[name]) for name in edges if len(words.sections[name]) < 40} == {}
+
+
+@pytest.mark.parametrize("lang", ["en", "hi"])
+def test_no_two_pools_share_a_telling_line_and_each_can_say_everything(lang: str) -> None:
+    words = grammar(lang)
+    for name in words.sections.keys() - set(SHARED):
+        pools = [{line.text for line in words.section(name, pool)} for pool in range(POOLS)]
+        assert all(pools), name
+        assert sum(map(len, pools)) == len(set.union(*pools)) == len(words.sections[name]), name
+    for core, nuance in taxonomy().paths(2):
+        pools = [{line.text for line in words.feeling(core, nuance, pool)} for pool in range(POOLS)]
+        assert min(map(len, pools)) >= 2
+        assert sum(map(len, pools)) == len(set.union(*pools))
+
+
+def test_what_is_shown_can_be_read_from_phrases_never_seen_and_not_from_shuffled_texts(
+    events: Events,
+) -> None:
+    """Given a linear model of words fitted on eight pools, then it reads the core shown by the other two."""
+    some = [event for event in events[::3] if event["labels"]["expressed"]]
+    features = HashingVectorizer(ngram_range=(1, 2), n_features=2**13).transform(e["text"] for e in some)
+    core = np.array([event["labels"]["expressed"][0] for event in some])
+    unseen = np.array([draw(SEED, int(event["user_id"][-4:])).pool in (0, 1) for event in some])
+    model = RidgeClassifier(solver="sparse_cg").fit(features[~unseen], core[~unseen])
+    read = model.predict(features[unseen])
+    assert f1_score(core[unseen], read, average="macro") > 0.42
+    assert f1_score(np.random.default_rng(0).permutation(core[unseen]), read, average="macro") < 0.3

@@ -16,12 +16,20 @@ from trainer.data.synthetic.grammar import Grammar, Line, pick
 from worker.events.taxonomy import taxonomy
 from worker.events.variables import CORES
 
-LONG_WORDS = (124, 190)
+LONG_WORDS = (122, 170)
 """A long entry goes on until it has more words than a limit drawn from this range; the product's LONG
 begins above 120.
 """
-NAMING = 0.5
-"""Share of the open everyday entries that also call the feeling by its name."""
+NAMING = {"short": 0.45, "medium": 0.7, "long": 0.8}
+"""Share of the entries open about their feeling that also call it by its name."""
+AGAIN = {"short": 0.0, "medium": 0.75, "long": 1.0}
+"""Share that say the same feeling in a second way."""
+TOLD = {"short": 0.05, "medium": 0.85, "long": 1.0}
+"""Share that tell what happened."""
+ADMITTED = {"short": 0.15, "medium": 0.6, "long": 0.8}
+"""Share of the edge cases that say what the writer feels beside the case itself."""
+VAGUE = 0.25
+"""Share of the hedged entries that keep to themselves what it is all about."""
 WILLINGNESS = {"plain": 0.68, "masking": 0.14, "venting": 0.9, "hedging": 0.36, "vague": 0.2}
 FRANKNESS = {
     "sarcasm": 0.42, "suicidal_ideation": 0.64, "self_harm": 0.56, "abuse": 0.62, "profanity": 0.72,
@@ -100,8 +108,16 @@ class Writer:
     def maybe(self, section: str, chance: float) -> list[str]:
         return [self.one(section)] if self.rng.random() < chance else []
 
-    def situation(self, path: tuple[str, ...]) -> str:
-        return self.one("good" if taxonomy().circumplex(*path)[0] >= 0.5 else "bad")
+    def told(self, path: tuple[str, ...], chance: float = 1.0) -> list[str]:
+        """What happened, of the kind that makes one feel like `path`: all that a mask leaves to be read."""
+        return self.maybe(f"situation.{path[0]}", chance)
+
+    def felt(self, path: tuple[str, ...], intensity: str) -> str:
+        """A sentence for the nuance of `path` that this entry does not have yet."""
+        lines = self.grammar.feeling(path[0], path[1], self.pool)
+        line = pick(self.rng, [line for line in lines if line.cluster not in self.used] or lines)
+        self.used.add(line.cluster)
+        return self.grammar.fill(line.text, self.rng, intensity)
 
     def stretched(self, sentences: list[str], extra: list[str]) -> list[str]:
         """`sentences` with `extra` and neutral detail in between until the entry is long."""
@@ -113,80 +129,96 @@ class Writer:
 
     def everyday(self, line: Line, habit: str, intensity: str, length: str) -> Page:
         """An entry about the feeling of `line`, told by `habit` (masking only hides unpleasant feelings)."""
-        feeling = self.grammar.fill(line.text, self.rng, intensity)
-        core, nuance = line.path[:2]
-        same = [other for other in self.grammar.feeling(core, nuance, self.pool) if other is not line]
-        second = [self.grammar.fill(pick(self.rng, same).text, self.rng, intensity)] if same else []
-        naming = [self.named(line.path, intensity)] if self.rng.random() < NAMING else []
         if habit == "masking" and taxonomy().circumplex(*line.path)[0] < 0.5:
             return self.masked(line, length)
         if habit == "hedging":
-            return self.hedged(line, feeling, length)
+            return self.hedged(line, intensity, length)
         venting = habit == "venting"
+        self.used.add(line.cluster)
+        body = [
+            *self.told(line.path, TOLD[length]),
+            self.grammar.fill(line.text, self.rng, intensity),
+            *self.spoken(line.path, intensity, length),
+        ]
         if venting:
-            body = [self.one("vent_head"), feeling, *naming, *self.maybe("vent_tail", 0.8)]
-            if length != "short":
-                body[1:1] = [self.situation(line.path)]
-                body[3:3] = second
-        elif length == "short":
-            body = [*(naming or self.maybe("opener", 0.5)), feeling]
+            body = [self.one("vent_head"), *body, *self.maybe("vent_tail", 0.8)]
         else:
-            body = [*self.maybe("opener", 0.4), self.situation(line.path), feeling, *naming]
-            body += [*(second if self.rng.random() < 0.3 else []), *self.maybe("closer", 0.4)]
+            body = [
+                *self.maybe("opener", 0.15 if length == "short" else 0.4),
+                *body,
+                *self.maybe("closer", 0.1 if length == "short" else 0.4),
+            ]
         if length == "long":
-            body = self.stretched(body, [self.situation(line.path), *second])
+            body = self.stretched(body, [*self.told(line.path), self.felt(line.path, intensity)])
         openness = WILLINGNESS["venting" if venting else "plain"]
         openness += {"short": -0.06, "medium": 0.0, "long": 0.08}[length]
         return self.page(body, line, line.path, openness, 1.0 if venting else 0.96)
 
+    def spoken(self, path: tuple[str, ...], intensity: str, length: str) -> list[str]:
+        """What somebody open about a feeling adds to it: its name, the same in other words."""
+        naming = [self.named(path, intensity)] if self.rng.random() < NAMING[length] else []
+        return [*naming, *([self.felt(path, intensity)] if self.rng.random() < AGAIN[length] else [])]
+
     def masked(self, line: Line, length: str) -> Page:
+        """What happened, if that, and a face over it: the feeling itself is not on the page."""
         mask = pick(self.rng, self.grammar.section("mask", self.pool))
-        body = [*self.maybe("opener", 0.3)]
+        self.used.add(mask.cluster)
+        body = [*self.maybe("opener", 0.3), *self.told(line.path, 0.5 if length == "short" else 0.9)]
+        body += [self.grammar.fill(mask.text, self.rng), *self.maybe("closer", 0.2)]
         if length != "short":
-            body += [self.situation(line.path) if self.rng.random() < 0.5 else self.one("detail")]
-        body += [self.grammar.fill(mask.text, self.rng), *self.maybe("closer", 0.3)]
-        body = self.stretched(body, [self.situation(line.path)]) if length == "long" else body
+            alike = [
+                other for other in self.grammar.section("mask", self.pool) if other.path[0] == mask.path[0]
+            ]
+            body += [pick(self.rng, alike).text] if self.rng.random() < 0.4 else []
+        body = self.stretched(body, self.told(line.path)) if length == "long" else body
         return self.page(body, mask, mask.path, WILLINGNESS["masking"], 1.0, invoked=line.path)
 
-    def hedged(self, line: Line, feeling: str, length: str) -> Page:
-        vague = self.rng.random() < 0.35
-        if vague:
+    def hedged(self, line: Line, intensity: str, length: str) -> Page:
+        if self.rng.random() < VAGUE:
             core = pick(self.rng, self.grammar.section("vague", self.pool))
+            body = [*self.maybe("opener", 0.4), self.grammar.fill(core.text, self.rng)]
             body = [
-                *self.maybe("opener", 0.4),
-                self.grammar.fill(core.text, self.rng),
+                *([] if length == "short" else [self.one("detail")]),
+                *body,
                 *self.maybe("hedge_tail", 0.6),
             ]
-        else:
-            core = line
-            body = [f"{self.one('hedge_head')} {feeling}", *self.maybe("hedge_tail", 0.7)]
-        if length != "short":
-            body.insert(0, self.one("detail") if vague else self.situation(line.path))
+            body = self.stretched(body, [self.one("hedge_tail")]) if length == "long" else body
+            return self.page(body, core, (), WILLINGNESS["vague"], 1.0, invoked=line.path)
+        self.used.add(line.cluster)
+        body = [
+            *self.told(line.path, TOLD[length]),
+            f"{self.one('hedge_head')} {self.grammar.fill(line.text, self.rng, intensity)}",
+            *self.spoken(line.path, intensity, length),
+            *self.maybe("hedge_tail", 0.8),
+        ]
         body = self.stretched(body, [self.one("hedge_tail")]) if length == "long" else body
-        openness = WILLINGNESS["vague" if vague else "hedging"]
-        return self.page(
-            body, core, () if vague else line.path[:2], openness, 1.0 if vague else 0.84, invoked=line.path
-        )
+        return self.page(body, line, line.path[:2], WILLINGNESS["hedging"], 0.84, invoked=line.path)
 
     def edge(self, category: str, habit: str, length: str) -> Page:
         """An entry of an edge category; habits only colour it: a hedge before, an outburst around."""
         line = pick(self.rng, self.grammar.section(category, self.pool))
+        own = category not in ("negation", "counter")
+        opens = f"{category}.head" if own and category != "profanity" else "opener"
         body = [
-            *self.maybe(f"{category}.head", 0.2 if length == "short" else 0.5),
+            *self.maybe(opens, 0.1 if length == "short" else 0.5),
             self.grammar.fill(line.text, self.rng, "high"),
         ]
         openness, clarity = FRANKNESS[category], 0.97
-        if length != "short" or self.rng.random() < 0.25:
-            body += [self.one(f"{category}.tail")]
+        if length != "short" or self.rng.random() < 0.15:
+            body += [self.one(f"{category}.tail" if own else "closer")]
+        if category != "sarcasm" and self.rng.random() < ADMITTED[length]:
+            body += [
+                self.named(line.path, "high") if self.rng.random() < 0.5 else self.felt(line.path, "high")
+            ]
         if habit == "hedging" and category not in ("sarcasm", "negation", "counter"):
             body = [f"{self.one('hedge_head')} {body[0]}", *body[1:], *self.maybe("hedge_tail", 0.6)]
             openness, clarity = openness - 0.22, 0.86
         if habit == "venting":
             body, openness = [*self.maybe("vent_head", 0.5), *body, self.one("vent_tail")], openness + 0.2
-        if length != "short" and self.rng.random() < 0.75:
-            body.insert(0, self.one("detail") if self.rng.random() < 0.5 else self.situation(line.path))
+        if length != "short":
+            body = [*self.told(line.path, 0.6), *body]
         if length == "long":
-            body = self.stretched(body, [self.situation(line.path), *self.maybe(f"{category}.tail", 0.7)])
+            body = self.stretched(body, self.told(line.path))
         if category == "sarcasm":
             return self.page(body, line, ("Angry", "Critical", "Sarcastic"), openness, 0.66)
         return self.page(body, line, line.path, openness, clarity)

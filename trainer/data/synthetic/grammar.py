@@ -20,9 +20,9 @@ import numpy as np
 from worker.events.taxonomy import taxonomy
 
 FOLDER = Path(__file__).with_name("grammar")
-POOLS = 5
-SHARED = ("slots", "opener", "closer", "detail")
-"""Sections that say nothing about any label and therefore are common to all pools."""
+POOLS = 10
+SHARED = ("slots", "opener", "closer", "detail", "emoji_good", "emoji_bad")
+"""Sections that say nothing about any label, and emoji, of which there are no private ones."""
 
 Item = TypeVar("Item")
 SLOT = re.compile(r"\{(\w+)\}")
@@ -75,8 +75,8 @@ class Grammar:
 
 
 def dealt(lines: tuple[Line, ...], pool: int | None) -> tuple[Line, ...]:
-    """Every `POOLS`-th line from `pool` on; all of them without a pool or with too few to deal."""
-    return lines if pool is None or len(lines) < POOLS else lines[pool::POOLS]
+    """Every `POOLS`-th line from `pool` on; all of them without a pool."""
+    return lines if pool is None else lines[pool::POOLS]
 
 
 def read_sections(source: Path) -> dict[str, list[str]]:
