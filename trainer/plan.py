@@ -88,6 +88,10 @@ class Plan(Part):
     seed: int = 7
     folds: int = Field(default=5, ge=3, le=7)
     ship: bool = True
+    holdout: bool = Field(
+        default=True,
+        description="Keep validation and test parts out; false: cross-fitted and refitted on all rows.",
+    )
     synthetic_people: int = Field(default=800, ge=0)
     ngram_bits: int = Field(default=17, ge=12, le=20)
     ngram_rows: int = Field(default=3, ge=1, description="Fewest training rows an n-gram bucket is seen in.")
