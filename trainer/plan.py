@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from trainer.errors import TrainerError
+from trainer.hpo.spaces import Search
 
 FOLDER = Path(__file__).with_name("plans")
+DISTRIBUTIONS = ("expressed", "invoked")
 
 
 class Part(BaseModel):
@@ -28,6 +31,9 @@ class Source(Part):
     weights: dict[str, float] = Field(default_factory=dict)
     spread: dict[str, float] = Field(default_factory=dict)
     person_power: float = Field(default=0.0, ge=0, le=1)
+    reads: dict[str, str] = Field(
+        default_factory=dict, description="A target that another label of the source stands for, by its name."
+    )
     unlearn_shared: bool = Field(
         default=False, description="Texts that several people wrote alike are predicted, never learned from."
     )
@@ -44,7 +50,8 @@ class Source(Part):
 
 
 class Trees(Part):
-    """LightGBM on lexical features; `class_rounds` for the multiclass model."""
+    """LightGBM on lexical features; `class_rounds` for the multiclass model. `targets` by name: settings of
+    that target's trees that differ."""
 
     learning_rate: float = 0.05
     rounds: int = 150
@@ -54,6 +61,19 @@ class Trees(Part):
     column_share: float = 0.5
     row_share: float = 0.8
     penalty: float = 5.0
+    targets: dict[str, dict[str, float]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _settings(self) -> Trees:
+        for name in self.targets:
+            self.of(name)
+        return self
+
+    def of(self, name: str) -> Trees:
+        """The settings of the target `name`'s trees."""
+        if name not in self.targets:
+            return self
+        return Trees.model_validate({**self.model_dump(exclude={"targets"}), **self.targets[name]})
 
 
 class Linear(Part):
@@ -67,8 +87,8 @@ class Linear(Part):
     steps: int = 60
 
     def of(self, name: str) -> float:
-        """The penalty of the value `name`."""
-        return self.values.get(name, self.value)
+        """The penalty of the value or distribution `name`; `values` names those that differ."""
+        return self.values.get(name, self.classes if name in DISTRIBUTIONS else self.value)
 
 
 class Net(Part):
@@ -79,6 +99,37 @@ class Net(Part):
     batch: int = 128
     learning_rate: float = 3e-3
     weight_decay: float = 1e-3
+
+
+class Gates(Part):
+    """Which gates are tried over each variable's bases, and the trees of the boosted one. The plain average and
+    the best base are always tried: they are what a learned gate has to beat."""
+
+    learned: tuple[Literal["constant", "linear", "boosted"], ...] = ("constant", "linear", "boosted")
+    rounds: int = Field(default=15, ge=1)
+    leaves: int = Field(default=6, ge=2, le=64)
+    learning_rate: float = 0.2
+    least_rows: int = 80
+    tree_penalty: float = 10.0
+
+
+class Transformer(Part):
+    """Base Tr: how many upper layers of the encoder are tuned, and how. `rows`: most a fold; `caps`: most of
+    a source; `sources` weigh a source's rows, `shares` a target's loss (valence, arousal, willingness,
+    congruence, expressed, invoked, nuance, native, risk)."""
+
+    layers: int = Field(default=2, ge=1, le=5)
+    epochs: int = Field(default=2, ge=1)
+    batch: int = 32
+    learning_rate: float = 3e-4
+    head_rate: float = 1e-3
+    weight_decay: float = 0.01
+    dropout: float = 0.1
+    focal: float = Field(default=1.0, ge=0, description="Exponent of the focal loss; 0 is cross-entropy.")
+    rows: int | None = Field(default=10_000, ge=1)
+    caps: dict[str, int] = Field(default_factory=dict)
+    sources: dict[str, float] = Field(default_factory=dict)
+    shares: dict[str, float] = Field(default_factory=dict)
 
 
 class Plan(Part):
@@ -98,14 +149,33 @@ class Plan(Part):
     class_power: float = Field(
         default=0.5, ge=0, le=1, description="Emotion classes weigh 1 / frequency^power."
     )
+    person_share: float = Field(
+        default=0.02,
+        gt=0,
+        le=1,
+        description="Most of a target's weight that one person may hold (twice an equal part among few people).",
+    )
     trees: Trees = Trees()
     ngrams: Linear
     embedding: Linear
     personal_penalty: float = 0.05
     forecast_penalty: float = 0.05
-    gate_penalty: float = 0.01
+    gate_penalty: float = Field(
+        default=0.03, ge=0, description="On a linear gate's slopes, in units of the plain average's loss."
+    )
+    gates: Gates = Gates()
     net: Net = Net()
+    transformer: Transformer | None = Field(default=None, description="None: no base Tr.")
+    native: tuple[str, ...] = Field(
+        default=(), description="Corpora's own classes (labels of that name) that text bases learn beside."
+    )
+    search: Search = Search()
     sources: dict[str, Source]
+
+    @model_validator(mode="after")
+    def _searchable(self) -> Plan:
+        self.search.check(self)
+        return self
 
     def source(self, name: str) -> Source:
         """How `name` takes part; a source the plan does not name counts as it is."""

@@ -23,6 +23,15 @@ ASSUMED_ABSENT = tuple(flag for flag in FLAGS if flag not in ("sarcasm", "profan
 
 
 @dataclass(frozen=True, kw_only=True)
+class Native:
+    """A corpus' own classes: `mass` [n, len(labels)] distributions (zeros where unlabelled), `weight` [n]."""
+
+    labels: tuple[str, ...]
+    mass: Floats
+    weight: Floats
+
+
+@dataclass(frozen=True, kw_only=True)
 class Targets:
     """`values[name]` [n] 0-1, NaN where unlabelled; `expressed` [n, 7], `invoked` [n, 6],
     `nuances[variable]` [n, 36]: distributions, rows of zeros where unlabelled; `risk` [n, 8], NaN where
@@ -37,6 +46,7 @@ class Targets:
     risk: Floats
     weight: dict[str, Floats]
     dampened: Floats
+    native: dict[str, Native]
 
     def missing(self) -> list[str]:
         """The variables nothing can be learned of: no row has a label with weight."""
@@ -97,24 +107,62 @@ def extract(
     judged = np.isfinite(risk).any(axis=1)
     weight["risk"] = _weight(rows, "risk", plan) * np.where(assumed, no_risk, 1.0) * judged
     seen = np.ones(len(rows), dtype=bool) if learned is None else learned
+    person = np.unique([row.reflection.user_id for row in rows], return_inverse=True)[1]
     return Targets(
         learned=seen,
         dampened=_dampening(rows, plan),
+        native={
+            name: found for name in plan.native if (found := _native(rows, name, plan, seen)) is not None
+        },
         values=values,
         expressed=expressed,
         invoked=invoked,
         nuances=nuances,
         risk=risk,
-        weight={name: column * seen for name, column in weight.items()},
+        weight={name: limited(column * seen, person, plan.person_share) for name, column in weight.items()},
     )
 
 
+def limited(weight: Floats, person: NDArray[np.intp], share: float) -> Floats:
+    """Row weights [n] of which nobody (`person` [n], numbered from 0) holds more than `share` of the sum, or
+    twice an equal part where there are too few people for that: who labels much or wrongly bends no fit."""
+    totals = np.bincount(person, weights=weight)
+    limit = max(share, 2.0 / max(np.count_nonzero(totals), 1))
+    if limit >= 1.0 or totals.max(initial=0.0) <= limit * totals.sum():
+        return weight
+    most = np.sort(totals)[::-1]
+    rest = totals.sum()
+    ceiling = most[0]
+    for heavy, total in enumerate(most):  # the `heavy` before this one are at the ceiling
+        ceiling = limit * rest / (1.0 - limit * heavy)
+        if total <= ceiling:
+            break
+        rest -= total
+    return np.asarray(weight * np.minimum(1.0, ceiling / np.maximum(totals, 1e-300))[person])
+
+
 def _value(row: Labelled, name: str, plan: Plan) -> float:
-    value = row.labels.get(name)
+    value = row.labels.get(plan.source(row.source).reads.get(name, name))
     if value is None:
         return float("nan")
     spread = plan.source(row.source).spread.get(name, 1.0)
     return min(1.0, max(0.0, 0.5 + spread * (float(value) - 0.5)))
+
+
+def _native(rows: Sequence[Labelled], name: str, plan: Plan, seen: NDArray[np.bool_]) -> Native | None:
+    """None where no row has a label of this name."""
+    told = [row.labels.get(name, ()) for row in rows]
+    named = [(one,) if isinstance(one, str) else tuple(one) for one in told]
+    labels = tuple(sorted({label for one in named for label in one}))
+    if not labels:
+        return None
+    mass = np.zeros((len(rows), len(labels)))
+    for number, one in enumerate(named):
+        for label in one:
+            mass[number, labels.index(label)] = 1.0 / len(one)
+    labelled = mass.any(axis=1)
+    weight = _dampening(rows, plan) * labelled * seen * _balance(mass, labelled, plan.class_power)
+    return Native(labels=labels, mass=mass, weight=weight)
 
 
 def _classes(paths: Iterable[Sequence[str]] | None, *, none: bool) -> Floats:
