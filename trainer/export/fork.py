@@ -36,8 +36,6 @@ def export(
     """
     tuned.save(path)
     rows = np.unique(np.linspace(0, len(texts) - 1, SAMPLE).astype(np.intp))
-    # Longer texts are cut for learning only.
-    rows = rows[activations.lengths[rows] < activations.longest]
     fitted = tuned.heads.predict(transformer.pooled(tuned, activations, rows))
     spread = np.maximum(fitted.std(axis=0), 1e-6)
     parity = {}

@@ -17,19 +17,16 @@ from worker.inference import minilm
 Rows = NDArray[np.intp]
 
 BATCH = 64
-LONGEST = 128
-"""Tokens of a text that base Tr learns from; few reflections are longer, and their cost grows with it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Activations:
     """`tokens` bfloat16 [sum of lengths, 384], text after text; `start` int64 [n + 1] cuts them; `depth` is
-    how many layers have been applied, `longest` how many tokens a text may keep."""
+    how many layers have been applied."""
 
     tokens: Tensor
     start: NDArray[np.int64]
     depth: int
-    longest: int = LONGEST
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -62,7 +59,7 @@ def compute(texts: Sequence[str], *, depth: int, advance: Callable[[int], None])
     """Activations of normalised texts behind `depth` layers; `advance` is told texts done."""
     tokenizer = Tokenizer.from_file(str(minilm.model_folder() / "tokenizer.json"))
     tokenizer.no_padding()
-    tokenizer.enable_truncation(LONGEST)
+    tokenizer.enable_truncation(minilm.MAX_TOKENS)
     ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts))]
     start = np.concatenate([[0], np.cumsum([len(one) for one in ids])]).astype(np.int64)
     lengths = np.diff(start)

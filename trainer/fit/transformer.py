@@ -179,6 +179,14 @@ def _tasks(
         add(labels, goal, labelled, "classes", name)
         nuances = targets.nuances[name]
         add(nuance_targets(name, taxonomy), nuances, labelled & nuances.any(axis=1), "classes", "nuance")
+    for name, native in targets.native.items():
+        add(
+            [f"{name}.{label}" for label in native.labels],
+            native.mass,
+            native.weight > 0,
+            "classes",
+            "native",
+        )
     flags = np.isfinite(targets.risk) & (targets.weight["risk"] > 0)[:, None]
     add(RISK, targets.risk, flags, "flags", "risk")
     return tasks
@@ -207,17 +215,21 @@ def _drawn(
     plan: Transformer,
     generator: np.random.Generator,
 ) -> Rows:
-    """The rows to learn from: labelled ones, of a source its cap, of all the plan's `rows`, in proportion."""
+    """The rows to learn from: labelled ones, of a source its cap; where all are more than the plan's `rows`
+    the largest sources are cut first."""
     taught = np.zeros(len(rows), dtype=bool)
     for task in tasks:
         taught |= task.weight.reshape(len(rows), -1).numpy().any(axis=1)
-    chosen = []
+    drawn = []
     for name in np.unique(sources[rows & taught]):
         here = generator.permutation(np.flatnonzero(rows & taught & (sources == name)))
-        chosen.append(here[: plan.caps.get(str(name), len(here))])
-    count = sum(map(len, chosen))
-    keep = 1.0 if plan.rows is None else min(1.0, plan.rows / max(count, 1))
-    return np.concatenate([part[: max(1, int(keep * len(part)))] for part in chosen])
+        drawn.append(here[: plan.caps.get(str(name), len(here))])
+    left = sum(map(len, drawn)) if plan.rows is None else plan.rows
+    chosen = []
+    for number, part in enumerate(sorted(drawn, key=len)):
+        chosen.append(part[: left // (len(drawn) - number)])
+        left -= len(chosen[-1])
+    return np.concatenate(chosen)
 
 
 def _loss(task: _Task, score: Tensor, picked: Tensor, focal: float) -> Tensor:
