@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from worker.blend.stack import combine
 from worker.bundle.contents import Contents
+from worker.calibrate import slices
 from worker.events.perception import Appraisal, Risk, Trace
 from worker.events.reflection import Reflection
 from worker.events.taxonomy import Taxonomy
@@ -148,7 +149,7 @@ def appraise(
             descend(taxonomy, one, nuance, micro, contents.thresholds[name], supported=language.supported)
             for one, nuance, micro, language in zip(classes, odds, micros, languages, strict=True)
         ]
-    intervals = contents.intervals["willingness"].around(willingness.after)
+    intervals = contents.intervals["willingness"].around(willingness.after, slices.number(static))
     told = zip(willingness.provenance(), expressed.provenance(), invoked.provenance(), strict=True)
     provenance = [{**facts, "willingness": w, "expressed": e, "invoked": i} for w, e, i in told]
     return [

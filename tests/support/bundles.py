@@ -101,9 +101,9 @@ def _contents(generator: np.random.Generator, parts: Path) -> tuple[Contents, di
         },
         intervals={
             name: Interval(
-                edges=np.zeros(0),
-                below=np.array([0.1]),
-                above=np.array([0.1]),
+                edges=np.zeros((1, 0)),
+                below=np.array([[0.1]]),
+                above=np.array([[0.1]]),
                 lowest=-1.0 if name == "comparator" else 0.0,
                 highest=1.0,
             )

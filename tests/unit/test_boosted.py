@@ -34,6 +34,19 @@ def test_predictions_equal_lightgbm(options):
     np.testing.assert_allclose(ours, booster.predict(rows), rtol=0, atol=1e-12)
 
 
+def test_scores_of_an_objective_of_our_own_stay_raw():
+    rows = np.random.default_rng(4).normal(size=(500, 3))
+
+    def objective(scores, _):
+        return scores - np.stack([rows[:, 0], rows[:, 1] ** 2], axis=1), np.ones((500, 2))
+
+    options = {"objective": objective, "num_class": 2, "num_leaves": 6, "verbose": -1, "num_threads": 1}
+    booster = lgb.train(options, lgb.Dataset(rows, np.zeros(500)), num_boost_round=9)
+    ours = Boosted.parse(booster.model_to_string())
+    assert ours.raw
+    np.testing.assert_allclose(ours.predict(rows), booster.predict(rows), rtol=0, atol=1e-12)
+
+
 def test_a_value_on_the_threshold_goes_left_as_in_lightgbm():
     booster, rows = fitted(num_leaves=31)
     trees = Boosted.parse(booster.model_to_string())

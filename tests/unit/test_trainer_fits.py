@@ -5,14 +5,16 @@ import pytest
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression, Ridge
 
+from trainer import plan as plans
 from trainer.blend import gate
+from trainer.blend.material import Material
 from trainer.calibrate import interval, maps, thresholds
 from trainer.export import openvino
 from trainer.fit import boosted, linear, sequence
 from trainer.oof.stack import stack
 from trainer.plan import Net, Trees
 from worker.blend.gate import blend
-from worker.features.schema import SEQUENCE_LENGTH
+from worker.features.schema import CONTEXT, SEQUENCE_LENGTH
 from worker.features.sequence import NOW, STEPS, Sequences
 from worker.inference.temporal_net import TemporalNet
 
@@ -79,7 +81,8 @@ def test_the_gate_learns_from_context_which_base_to_believe(rng):
         "b": np.where(good_first, noise[:, 1], truth),
     }
 
-    found = gate.fit(("a", "b"), columns, truth, np.ones(600), context, penalty=1e-4)
+    material = Material.of(("a", "b"), columns, truth, np.ones(600), context)
+    found = gate.linear(material, penalty=1e-3)
     weights = found.weights(np.array([[1.0], [-1.0]]), np.ones((2, 2), dtype=bool))
 
     assert weights[0, 0] > 0.95
@@ -90,7 +93,8 @@ def test_a_base_that_is_missing_where_it_would_help_does_not_disturb_the_gate(rn
     truth = rng.random(400)
     columns = {"a": truth + rng.normal(0, 0.2, 400), "b": np.where(rng.random(400) < 0.5, truth, np.nan)}
 
-    found = gate.fit(("a", "b"), columns, truth, np.ones(400), np.zeros((400, 1)), penalty=1e-3)
+    material = Material.of(("a", "b"), columns, truth, np.ones(400), np.zeros((400, 1)))
+    found = gate.linear(material, penalty=1e-3)
     stacked = np.stack([columns["a"], columns["b"]], axis=1)
     weights = found.weights(np.zeros((400, 1)), np.isfinite(stacked))
 
@@ -127,9 +131,9 @@ def test_temperature_cools_what_was_too_sure(rng):
 def test_intervals_cover_four_of_five_also_where_the_spread_differs(rng):
     value = rng.random(6000)
     target = value + rng.normal(0, 1, 6000) * np.where(value > 0.5, 0.2, 0.02)
-    fitted = interval.fit(value[:3000], target[:3000], np.ones(3000), lowest=-5, highest=5)
+    fitted = interval.fit(value[:3000], target[:3000], np.ones(3000), None, lowest=-5, highest=5)
 
-    ends = fitted.around(value[3000:])
+    ends = fitted.around(value[3000:], np.zeros(3000, dtype=np.intp))
     inside = (target[3000:] >= ends[:, 0]) & (target[3000:] <= ends[:, 1])
 
     for half in (value[3000:] < 0.5, value[3000:] >= 0.5):
@@ -139,12 +143,22 @@ def test_intervals_cover_four_of_five_also_where_the_spread_differs(rng):
 def test_stacked_values_of_a_fold_do_not_depend_on_its_own_labels(rng):
     fold = np.arange(400) % 4
     columns = {"a": rng.random(400), "b": rng.random(400)}
-    target = (columns["a"] + columns["b"]) / 2
+    target = 0.8 * columns["a"] + 0.2 * columns["b"]
     changed = np.where(fold == 0, 1 - target, target)
-    context = rng.normal(size=(400, 2))
+    context = rng.normal(size=(400, len(CONTEXT)))
 
     first, second = (
-        stack(("a", "b"), columns, goal, np.ones(400), context, fold, penalty=0.01)
+        stack(
+            ("a", "b"),
+            columns,
+            goal,
+            np.ones(400),
+            context,
+            fold,
+            persons=np.arange(400) // 4,
+            plan=plans.read("starter"),
+            name="valence",
+        )
         for goal in (target, changed)
     )
 

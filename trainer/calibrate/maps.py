@@ -23,7 +23,7 @@ def value(score: Floats, target: Floats, weight: Floats) -> Calibrator:
     """Isotonic map of scores [n] to `target` 0-1 [n]; linear where rows are few."""
     effective = weight.sum() ** 2 / (weight**2).sum()
     if effective < FEWEST:
-        return _linear(score, target, weight)
+        return line(score, target, weight)
     order = np.argsort(score, kind="stable")
     mass = np.cumsum(weight[order])
     count = int(np.clip(effective // BIN, 5, 12))
@@ -43,7 +43,8 @@ def value(score: Floats, target: Floats, weight: Floats) -> Calibrator:
     return Calibrator(kind="isotonic", x=x[keep], y=np.clip(y, 0.0, 1.0)[keep])
 
 
-def _linear(score: Floats, target: Floats, weight: Floats) -> Calibrator:
+def line(score: Floats, target: Floats, weight: Floats) -> Calibrator:
+    """Straight map of scores [n] to `target` [n], clipped to 0-1."""
     heads = linear.ridge(score[:, None], target[:, None], weight, penalty=1e-4)
     return Calibrator(
         kind="linear",

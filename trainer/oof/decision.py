@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.calibrate import maps, thresholds
+from trainer.calibrate.interval import effective
 from trainer.features.targets import Targets
 from trainer.oof.appraisal import Appraised
 from trainer.oof.crossfit import Columns, splits
@@ -15,6 +16,7 @@ from trainer.oof.placement import Placed
 from trainer.oof.stack import bounds
 from worker.appraise import RISK
 from worker.bundle.contents import INTERVALS
+from worker.calibrate import slices
 from worker.calibrate.interval import Interval
 from worker.calibrate.maps import Calibrator
 from worker.events.variables import FLAGS
@@ -32,10 +34,12 @@ EMOTIONS = ("expressed", "invoked")
 @dataclass(frozen=True, kw_only=True)
 class Decided:
     """What the bundle needs beside the stacks. `ends[name]` are cross-fitted intervals: [n, 2] for
-    willingness, [m, 2] for stage B's; `risk` [n, len(FLAGS)] the cross-fitted scores, floor included."""
+    willingness, [m, 2] for stage B's; `coverage[name][slice]` tells share inside and effective rows;
+    `risk` [n, len(FLAGS)] the cross-fitted scores, floor included."""
 
     intervals: dict[str, Interval]
     ends: dict[str, Floats]
+    coverage: dict[str, dict[str, dict[str, float]]]
     flags: dict[str, Calibrator]
     risk: Floats
     risk_thresholds: dict[str, float]
@@ -52,7 +56,7 @@ def settle(
     fold: NDArray[np.int64],
 ) -> Decided:
     """Everything from cross-fitted values; `screens` [n, len(FLAGS)] is the lexical floor of the flags."""
-    intervals, ends = _intervals(targets, appraised, placed, fold)
+    intervals, ends, coverage = _intervals(targets, appraised, placed, fold)
     flags, risk = _risk(targets, columns["risk"], screens, fold)
     weight = targets.weight["risk"]
     chosen, temperature = {}, {}
@@ -72,6 +76,7 @@ def settle(
     return Decided(
         intervals=intervals,
         ends=ends,
+        coverage=coverage,
         flags=flags,
         risk=risk,
         risk_thresholds={
@@ -86,23 +91,51 @@ def settle(
 
 def _intervals(
     targets: Targets, appraised: Appraised, placed: Placed, fold: NDArray[np.int64]
-) -> tuple[dict[str, Interval], dict[str, Floats]]:
+) -> tuple[dict[str, Interval], dict[str, Floats], dict[str, dict[str, dict[str, float]]]]:
+    """Of the people whose timelines are read, not of raters who judged a stranger's sentence."""
     valence, ahead = placed.stacks["valence"].after, placed.stacks["expected_valence"].after
-    intervals, ends = {}, {}
+    alone = slices.number(appraised.static)
+    intervals, ends, coverage = {}, {}, {}
     for name in INTERVALS:
         label = name.removeprefix("expected_")
+        where, folds, lowest = alone[placed.row], placed.fold, 0.0
         if name == "willingness":
-            goal, weight = targets.values[name], targets.weight[name]
-            intervals[name], ends[name] = bounds(appraised.stacks[name].after, goal, weight, fold)
+            where, folds = alone, fold
+            value, goal, weight = appraised.stacks[name].after, targets.values[name], targets.weight[name]
         elif name == "comparator":
+            value, goal, lowest = valence - ahead, placed.target["valence"] - ahead, -1.0
             weight = placed.weight["valence"] * placed.diary
-            goal = placed.target["valence"] - ahead
-            intervals[name], ends[name] = bounds(valence - ahead, goal, weight, placed.fold, lowest=-1.0)
         else:
-            weight = placed.weight[label] * (placed.diary if name != label else 1.0)
-            value = placed.stacks[name].after
-            intervals[name], ends[name] = bounds(value, placed.target[label], weight, placed.fold)
-    return intervals, ends
+            value, goal = placed.stacks[name].after, placed.target[label]
+            weight = placed.weight[label] * placed.diary
+        # What was expected before the text was written must not depend on the text.
+        told = where if name == label else None
+        intervals[name], ends[name] = bounds(value, goal, weight, folds, told, lowest=lowest)
+        coverage[name] = _coverage(goal, ends[name], weight, where)
+    return intervals, ends, coverage
+
+
+def _coverage(
+    truth: Floats, ends: Floats, weight: Floats, where: NDArray[np.intp]
+) -> dict[str, dict[str, float]]:
+    """Weighted share of truths inside the cross-fitted ends, overall and by slice, beside the effective rows
+    it rests on."""
+    length, language = np.divmod(where, len(slices.LANGUAGES))
+    groups = {
+        "all": np.ones(len(where), dtype=bool),
+        **{name: length == at for at, name in enumerate(slices.LENGTHS)},
+        **{name: language == at for at, name in enumerate(slices.LANGUAGES)},
+    }
+    inside = (truth >= ends[:, 0]) & (truth <= ends[:, 1])
+    found = {}
+    for name, rows in groups.items():
+        rows = rows & (weight > 0)
+        if rows.any():
+            found[name] = {
+                "coverage": float(np.average(inside[rows], weights=weight[rows])),
+                "effective rows": effective(weight[rows]),
+            }
+    return found
 
 
 def _risk(

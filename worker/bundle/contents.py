@@ -45,7 +45,7 @@ class Contents:
     the encoder's tuned upper layers and `tuned` the heads on them (base Tr), both None without it.
     `temporal` is the IR of the temporal net. `gates`, `calibrators` by `GATED`, calibrators also
     risk.<flag>, `intervals` by `INTERVALS`. `nuance_temperature` divides nuance logits; `micro_scale`
-    multiplies micro cosines.
+    multiplies micro cosines. A gate's trees are a file of their own, gates/<name>.txt.
     """
 
     trees: Mapping[str, Boosted]

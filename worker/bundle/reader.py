@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 from worker.blend.gate import Gate
@@ -48,7 +49,7 @@ def load(folder: Path | None = None) -> Bundle:
             fork=place / "fork.npz" if "fork.npz" in facts.files else None,
             tuned=DenseHeads.load(place / "tuned.npz") if "fork.npz" in facts.files else None,
             temporal=place / "temporal.xml",
-            gates={name: Gate.from_json(blend["gates"][name]) for name in GATED},
+            gates={name: _gate(place, name, blend["gates"][name]) for name in GATED},
             calibrators={name: Calibrator.from_json(value) for name, value in blend["calibrators"].items()},
             intervals={name: Interval.from_json(blend["intervals"][name]) for name in INTERVALS},
             thresholds={name: Thresholds(**blend["thresholds"][name]) for name in ("expressed", "invoked")},
@@ -59,3 +60,8 @@ def load(folder: Path | None = None) -> Bundle:
     except (KeyError, TypeError, ValueError, OSError, BadZipFile, FeltsenseError) as error:
         raise BundleRefused(place, f"a part cannot be loaded: {type(error).__name__}: {error}") from error
     return Bundle(folder=place, manifest=facts, contents=contents)
+
+
+def _gate(place: Path, name: str, data: dict[str, Any]) -> Gate:
+    trees = (place / "gates" / f"{name}.txt").read_text() if data.get("trees") else None
+    return Gate.from_json(data, trees)

@@ -32,6 +32,10 @@ def write(
     (part / "trees").mkdir(parents=True)
     for name, text in trees.items():
         (part / "trees" / f"{name}.txt").write_text(text)
+    for name, gate in contents.gates.items():
+        if gate.trees is not None:
+            (part / "gates").mkdir(exist_ok=True)
+            (part / "gates" / f"{name}.txt").write_text(gate.trees)
     contents.ngrams.save(part / "ngrams.npz")
     contents.embedding.save(part / "embedding.npz")
     contents.emotion.save(part / "emotion.npz")

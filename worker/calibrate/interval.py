@@ -10,13 +10,17 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+BEYOND = 9.0
+"""Fills `edges` of slices with fewer bins: no value reaches it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """Split-conformal 80 % interval (Vovk et al. 2005), Mondrian over bins of the value itself.
+    """Split-conformal 80 % interval (Vovk et al. 2005), Mondrian over slices of the text
+    (`worker.calibrate.slices`) and bins of the value itself.
 
-    `edges` [bins - 1] cut the calibrated value; `below` and `above` [bins] are the distances to either end
-    (>= 0); `lowest` and `highest` are the variable's range.
+    `edges` [slices, bins - 1] cut the calibrated value; `below` and `above` [slices, bins] are the distances
+    to either end (>= 0); `lowest` and `highest` are the variable's range. One slice stands for every text.
     """
 
     edges: Floats
@@ -25,11 +29,13 @@ class Interval:
     lowest: float
     highest: float
 
-    def around(self, value: Floats) -> Floats:
-        """[n] -> [n, 2], lo <= value <= hi."""
-        bins = np.searchsorted(self.edges, value, side="right")
-        ends = np.stack([value - self.below[bins], value + self.above[bins]], axis=1)
-        return np.clip(ends, self.lowest, self.highest)
+    def around(self, value: Floats, slices: NDArray[np.intp]) -> Floats:
+        """[n] and each row's slice [n] -> [n, 2], lo <= value <= hi."""
+        row = slices if len(self.edges) > 1 else np.zeros(len(value), dtype=np.intp)
+        column = (value[:, None] >= self.edges[row]).sum(axis=1)
+        ends = np.stack([value - self.below[row, column], value + self.above[row, column]], axis=1)
+        clipped: Floats = np.clip(ends, self.lowest, self.highest)
+        return clipped
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -42,10 +48,10 @@ class Interval:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Interval:
+        """An interval written before there were slices has one."""
+        parts = {name: np.array(data[name], dtype=np.float64) for name in ("edges", "below", "above")}
         return cls(
-            edges=np.array(data["edges"], dtype=np.float64),
-            below=np.array(data["below"], dtype=np.float64),
-            above=np.array(data["above"], dtype=np.float64),
+            **{name: part.reshape(1, -1) if part.ndim == 1 else part for name, part in parts.items()},
             lowest=float(data["lowest"]),
             highest=float(data["highest"]),
         )

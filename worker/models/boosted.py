@@ -34,7 +34,8 @@ class Boosted:
     A tree's leaves are numbered from left to right, a bit each. Every split whose test fails (feature >
     threshold) clears the leaves of its left branch with its `mask`; the lowest bit left of a tree is its
     leaf. `feature`, `threshold`, `mask` are [splits], `first` [trees] the first split of each tree, `value`
-    [trees, MOST_LEAVES]; every tree has one split at least. `classes` is 1 for a value.
+    [trees, MOST_LEAVES]; every tree has one split at least. `classes` is 1 for a value. `raw` scores are a
+    gate's, which masks bases before it takes the softmax.
     """
 
     feature: NDArray[np.intp]
@@ -43,6 +44,7 @@ class Boosted:
     first: NDArray[np.intp]
     value: Floats
     classes: int
+    raw: bool = False
 
     @classmethod
     def load(cls, path: Path) -> Boosted:
@@ -57,11 +59,11 @@ class Boosted:
     @classmethod
     def parse(cls, text: str) -> Boosted:
         """From the text of `Booster.model_to_string`: numerical splits, at most 64 leaves a tree, objective
-        regression or multiclass."""
+        regression, multiclass, or none (fitted with an objective of our own)."""
         head, *blocks = text.partition("\nend of trees")[0].split("\nTree=")
         header = _fields(head)
-        objective = header["objective"].split()[0]
-        if objective not in {"regression", "multiclass"}:
+        objective = header.get("objective", "custom").split()[0]
+        if objective not in {"regression", "multiclass", "custom"}:
             raise TreesUnreadable(f"objective {objective}")
         trees = [_tree(_fields(block)) for block in blocks]
         return cls(
@@ -71,10 +73,12 @@ class Boosted:
             first=np.cumsum([0, *(len(splits) for splits, _ in trees[:-1])]).astype(np.intp),
             value=np.array([leaves + [0.0] * (MOST_LEAVES - len(leaves)) for _, leaves in trees]),
             classes=int(header["num_class"]),
+            raw=objective == "custom",
         )
 
     def predict(self, features: Floats) -> Floats:
-        """float64 [n, features], finite -> float64 [n], or probabilities [n, classes] if multiclass."""
+        """float64 [n, features], finite -> float64 [n], or [n, classes] probabilities if multiclass, sums of
+        leaves if `raw`."""
         failed = features[:, self.feature] > self.threshold
         left = np.bitwise_and.reduceat(np.where(failed, self.mask, ~np.uint64(0)), self.first, axis=1)
         lowest = left & (~left + np.uint64(1))
@@ -82,6 +86,8 @@ class Boosted:
         sums: Floats = (
             self.value[np.arange(len(self.first)), leaf].reshape(len(features), -1, self.classes).sum(axis=1)
         )
+        if self.raw:
+            return sums
         return softmax(sums) if self.classes > 1 else sums[:, 0]
 
 

@@ -1,0 +1,79 @@
+"""Chooses each variable's calibrator on cross-fitted losses: isotonic or a map of two parameters, or none
+where no map helps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.calibrate import maps
+from worker.calibrate.maps import IDENTITY, Calibrator
+
+Floats = NDArray[np.float64]
+
+KINDS = {1: ("identity", "linear", "isotonic"), 2: ("identity", "temperature")}
+"""By the target's dimensions, in the order of their freedom."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibrated:
+    """`calibrator` is chosen and fitted on all rows with weight, for the bundle; `after` [n] or [n, k] comes
+    from maps, their kind included, that were chosen and fitted on the other folds' rows. `record` tells each
+    kind's loss."""
+
+    calibrator: Calibrator
+    after: Floats
+    record: dict[str, Any]
+
+
+def choose(before: Floats, target: Floats, weight: Floats, fold: NDArray[np.int64]) -> Calibrated:
+    """The map of least cross-fitted loss (squared error of [n], cross-entropy of distributions [n, k]);
+    `before` are out-of-fold blends."""
+    used = weight > 0
+    after = np.full_like(before, np.nan)
+    for number in range(int(fold.max()) + 1):
+        held = fold == number
+        rows = used & ~held
+        kind, _ = _least(before[rows], target[rows], weight[rows], fold[rows])
+        after[held] = fit(kind, before[rows], target[rows], weight[rows]).apply(before[held])
+    kind, losses = _least(before[used], target[used], weight[used], fold[used])
+    calibrator = fit(kind, before[used], target[used], weight[used])
+    return Calibrated(calibrator=calibrator, after=after, record={"kind": calibrator.kind, "loss": losses})
+
+
+def _least(
+    before: Floats, target: Floats, weight: Floats, fold: NDArray[np.int64]
+) -> tuple[str, dict[str, float]]:
+    """The kind of least loss, cross-fitted over the folds that are there, and all losses."""
+    loss = {}
+    for kind in KINDS[target.ndim]:
+        after = np.full_like(before, np.nan)
+        for number in np.unique(fold):
+            held = fold == number
+            fitted = fit(kind, before[~held], target[~held], weight[~held])
+            after[held] = fitted.apply(before[held])
+        loss[kind] = float(np.average(_losses(after, target), weights=weight))
+    return min(loss, key=lambda kind: loss[kind]), loss
+
+
+def fit(kind: str, before: Floats, target: Floats, weight: Floats) -> Calibrator:
+    """The calibrator of a kind; isotonic gives way to the linear map where rows are few."""
+    match kind:
+        case "identity":
+            return IDENTITY
+        case "linear":
+            return maps.line(before, target, weight)
+        case "isotonic":
+            return maps.value(before, target, weight)
+        case "temperature":
+            return maps.distribution(before, target, weight)
+    raise ValueError(f"unknown calibrator {kind}")
+
+
+def _losses(value: Floats, target: Floats) -> Floats:
+    if target.ndim == 1:
+        return np.asarray((value - target) ** 2)
+    return np.asarray(-(target * np.log(np.maximum(value, 1e-9))).sum(axis=1))
