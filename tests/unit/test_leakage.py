@@ -14,6 +14,7 @@ from trainer.errors import LeakFound, TrainerError
 from trainer.plan import Linear, Plan, Source
 from trainer.splits import audit, leakage, ledger, record, split
 from trainer.splits.ledger import Ledger
+from worker.bundle import manifest
 from worker.errors import UsageError
 from worker.events.reflection import Reflection
 from worker.events.taxonomy import taxonomy
@@ -352,3 +353,63 @@ def test_rows_of_the_data_that_are_not_the_splits_are_noticed(rows, parts, tmp_p
 def test_an_unknown_level_is_refused():
     with pytest.raises(TrainerError, match="no level leaf"):
         Ledger(2).add("leaf", "x", 0, np.ones(2, dtype=bool))
+
+
+def bundle(folder, parts, book):
+    """A bundle folder with nothing but what the audit reads."""
+    folder.mkdir()
+    (folder / record.NAME).write_bytes(parts.record.to_bytes())
+    (folder / ledger.NAME).write_bytes(book.to_bytes())
+    files = {name: manifest.digest_of(folder / name) for name in sorted(manifest.files_in(folder))}
+    facts = manifest.Manifest(
+        format=manifest.FORMAT, name="t", model_version=manifest.version_of(files), created_at="2026-01-01",
+        feature_schema="any", taxonomy="1", encoder=manifest.EncoderFacts(name="e", digest="d", width=1),
+        ngram_bits=10, files=files, data=[], splits={}, evidence={}, metrics={}, leakage=parts.certificate,
+        libraries={}, seed=1,
+    )  # fmt: skip
+    (folder / manifest.NAME).write_text(facts.model_dump_json())
+    return folder
+
+
+def test_a_bundle_with_its_splits_and_lineage_is_clean(parts, tmp_path):
+    shown = CliRunner().invoke(commands, ["leakage", str(bundle(tmp_path / "b", parts, cross_fitted(parts)))])
+
+    assert shown.exit_code == 0
+    assert "files changed since the bundle was made" in shown.stdout
+
+
+def splits_exchanged(folder, parts, other):
+    (folder / record.NAME).write_bytes(other.record.to_bytes())
+
+
+def lineage_removed(folder, parts, other):
+    (folder / ledger.NAME).unlink()
+
+
+def manifest_of_other_splits(folder, parts, other):
+    """Files and digests fit one another, the certificate is the old one."""
+    (folder / record.NAME).write_bytes(other.record.to_bytes())
+    told = orjson.loads((folder / manifest.NAME).read_bytes())
+    told["files"][record.NAME] = manifest.digest_of(folder / record.NAME)
+    told["model_version"] = manifest.version_of(told["files"])
+    (folder / manifest.NAME).write_bytes(orjson.dumps(told))
+
+
+@pytest.mark.parametrize(
+    ("tamper", "named"),
+    [
+        (splits_exchanged, "files changed since the bundle was made"),
+        (lineage_removed, "files changed since the bundle was made"),
+        (manifest_of_other_splits, "certificates of another split"),
+    ],
+)
+def test_tampered_splits_are_refuted(rows, parts, tmp_path, tamper, named):
+    folder = bundle(tmp_path / "b", parts, cross_fitted(parts))
+    tamper(folder, parts, split.make(rows, PLAN, taxonomy(), count=3, seed=2))
+
+    assert named in verdicts(leakage.inspect(folder))
+
+
+def test_a_folder_without_splits_is_a_wrong_call(parts, tmp_path):
+    with pytest.raises(UsageError, match="is no bundle"):
+        leakage.inspect(tmp_path)

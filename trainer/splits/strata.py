@@ -20,6 +20,9 @@ TIERS = (("A", 0.8), ("B", 0.95))
 """A path is of tier A while the paths more common than it hold less than this share of all labels, then B,
 then C (the ABC rule of Pareto analysis)."""
 
+WEIGHT = 0.2
+"""What all strata together weigh beside valence: more makes a source of few large groups uneven in rows."""
+
 NAMES = ("core", "language", "length", "tier")
 
 Stratum = str | None
@@ -41,7 +44,7 @@ def of(rows: Sequence[Labelled]) -> dict[str, list[Stratum]]:
 
 def columns(strata: dict[str, list[Stratum]]) -> NDArray[np.float64]:
     """Membership in every stratum as deviations [n, k]: 0 on the mean, of variance 1 over the rows that have
-    one, 0 for the others. Each stratum counts 1 / sqrt(k), so that all together weigh like one measure."""
+    one, 0 for the others; divided by sqrt(k) and times `WEIGHT`."""
     found = []
     for labels in strata.values():
         known = np.array([label is not None for label in labels])
@@ -52,7 +55,7 @@ def columns(strata: dict[str, list[Stratum]]) -> NDArray[np.float64]:
                 found.append(np.where(known, (member - share) / np.sqrt(share * (1.0 - share)), 0.0))
     if not found:
         return np.zeros((len(next(iter(strata.values()))), 0))
-    return np.asarray(np.stack(found, axis=1) / np.sqrt(len(found)))
+    return np.asarray(np.stack(found, axis=1) * (WEIGHT / np.sqrt(len(found))))
 
 
 def length(text: str) -> str:
