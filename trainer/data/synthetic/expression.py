@@ -20,13 +20,13 @@ LONG_WORDS = (122, 170)
 """A long entry goes on until it has more words than a limit drawn from this range; the product's LONG
 begins above 120.
 """
-NAMING = {"short": 0.45, "medium": 0.7, "long": 0.8}
+NAMING = {"short": 0.55, "medium": 0.75, "long": 0.9}
 """Share of the entries open about their feeling that also call it by its name."""
 AGAIN = {"short": 0.0, "medium": 0.75, "long": 1.0}
 """Share that say the same feeling in a second way."""
 TOLD = {"short": 0.05, "medium": 0.85, "long": 1.0}
 """Share that tell what happened."""
-ADMITTED = {"short": 0.15, "medium": 0.6, "long": 0.8}
+ADMITTED = {"short": 0.15, "medium": 0.75, "long": 0.9}
 """Share of the edge cases that say what the writer feels beside the case itself."""
 VAGUE = 0.25
 """Share of the hedged entries that keep to themselves what it is all about."""
@@ -163,13 +163,12 @@ class Writer:
         """What happened, if that, and a face over it: the feeling itself is not on the page."""
         mask = pick(self.rng, self.grammar.section("mask", self.pool))
         self.used.add(mask.cluster)
-        body = [*self.maybe("opener", 0.3), *self.told(line.path, 0.5 if length == "short" else 0.9)]
+        body = [*self.maybe("opener", 0.3), *self.told(line.path, 0.6 if length == "short" else 0.95)]
         body += [self.grammar.fill(mask.text, self.rng), *self.maybe("closer", 0.2)]
-        if length != "short":
-            alike = [
-                other for other in self.grammar.section("mask", self.pool) if other.path[0] == mask.path[0]
-            ]
-            body += [pick(self.rng, alike).text] if self.rng.random() < 0.4 else []
+        section = self.grammar.section("mask", self.pool)
+        alike = [other.text for other in section if other.path[0] == mask.path[0] and other is not mask]
+        if alike and self.rng.random() < (0.3 if length == "short" else 0.8):
+            body += [pick(self.rng, alike)]
         body = self.stretched(body, self.told(line.path)) if length == "long" else body
         return self.page(body, mask, mask.path, WILLINGNESS["masking"], 1.0, invoked=line.path)
 
@@ -216,7 +215,7 @@ class Writer:
         if habit == "venting":
             body, openness = [*self.maybe("vent_head", 0.5), *body, self.one("vent_tail")], openness + 0.2
         if length != "short":
-            body = [*self.told(line.path, 0.6), *body]
+            body = [*self.told(line.path, 0.7), *body]
         if length == "long":
             body = self.stretched(body, self.told(line.path))
         if category == "sarcasm":

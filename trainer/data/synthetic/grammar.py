@@ -127,16 +127,12 @@ def grammar(lang: str) -> Grammar:
 
 
 def naming_words(lang: str) -> dict[tuple[str, ...], tuple[str, ...]]:
-    """Micro path -> the words that name it: micro (twice), nuance, core; in Hinglish its own."""
-    english = {
-        path: tuple(name.lower() for name in (path[2], path[2], path[1], path[0]))
-        for path in taxonomy().paths(3)
-    }
-    if lang == "en":
-        return english
-    rows = read_sections(FOLDER / f"words_{lang}.txt")["words"]
+    """Micro path -> the words that name it: of its core and nuance, the more frequent ones, and its micro."""
     own = {
         row.partition(":")[0]: tuple(word.strip() for word in row.partition(":")[2].split("|"))
-        for row in rows
+        for row in read_sections(FOLDER / f"words_{lang}.txt")["words"]
     }
-    return {path: (*own[path[1]], words[0]) for path, words in english.items()}
+    return {
+        path: (*own[path[0]], *own.get(path[1], (path[1].lower(),) * 2), path[2].lower())
+        for path in taxonomy().paths(3)
+    }
