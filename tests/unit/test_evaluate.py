@@ -327,6 +327,7 @@ def test_rows_the_bundle_has_seen_are_left_out_and_an_unknown_membership_is_said
         cluster=numbers,
         group=numbers,
         learned=np.ones(len(seen), dtype=bool),
+        shared=np.zeros(len(seen), dtype=bool),
     )
     (tmp_path / record.NAME).write_bytes(kept.to_bytes())
     found = membership.examine(tmp_path, facts, people)

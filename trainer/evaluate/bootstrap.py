@@ -153,7 +153,9 @@ class Sample:
 
     def f1(self, outcome: NDArray[np.bool_], flagged: NDArray[np.bool_]) -> Estimate:
         """F1 of one class."""
-        both, either = self._totals((outcome & flagged) * 1.0, outcome * 1.0 + flagged)
+        both, either = self._totals(
+            (outcome & flagged).astype(np.float64), outcome.astype(np.float64) + flagged
+        )
         with np.errstate(invalid="ignore", divide="ignore"):
             return self._estimate(2 * both / either)
 
@@ -186,8 +188,8 @@ class Sample:
 
     def _moments(self, x: Floats, y: Floats) -> list[Floats]:
         # Centred first: the variance of values around .5 would lose digits in sums of squares.
-        x, y = (v - v.mean() if len(v) else v for v in (x, y))
-        return list(self._totals(np.ones(len(x)), x, y, x * x, y * y, x * y))
+        a, b = _centred(x), _centred(y)
+        return list(self._totals(np.ones(len(a)), a, b, a * a, b * b, a * b))
 
     def _totals(self, *parts: Floats) -> Floats:
         """Sums over all rows of each part, [parts, 1 + resamples]."""
@@ -211,6 +213,10 @@ class Sample:
         return Estimate(
             value=float(values[0]), draws=values[1:], rows=len(self.codes), people=self.counts.shape[1]
         )
+
+
+def _centred(values: Floats) -> Floats:
+    return np.asarray(values - values.mean(), dtype=np.float64) if len(values) else values
 
 
 def _auc(hits: Floats, seen: Floats) -> Floats:

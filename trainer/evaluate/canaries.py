@@ -101,23 +101,23 @@ def _source(evidence: Evidence, source: str, rows: Rows) -> Iterator[Canary]:
             if name == "willingness":
                 break
         if source not in OTHER_SCALE and name in KINDS:
-            error = sample.rmse(goal, judged.placed[REPORTS][name][known])
+            fit = sample.rmse(goal, judged.placed[REPORTS][name][known])
             spread = float(goal.std())
             yield Canary(
                 name="RMSE is below the label's SD",
-                detail=f"{source} {name}: {error.value:.3f} against {spread:.3f} ({error.rows:,} rows)",
-                passed=error.value < spread,
+                detail=f"{source} {name}: {fit.value:.3f} against {spread:.3f} ({fit.rows:,} rows)",
+                passed=fit.value < spread,
             )
     for name in EMOTIONS:
         known = rows[truth.mass[name][rows].any(axis=1)]
         if len(known) < FEWEST:
             continue
         sample, mass = evidence.people.sample(known), truth.mass[name][known]
-        own, other = (
+        felt, guessed = (
             sample.share((mass * np.log(np.maximum(table[name][known], 1e-6))).sum(axis=1))
             for table in (judged.appraised, judged.shuffled)
         )
-        yield _text(source, name, "log-likelihood", own.minus(other))
+        yield _text(source, name, "log-likelihood", felt.minus(guessed))
 
 
 def _text(source: str, what: str, metric: str, gain: Estimate) -> Canary:

@@ -124,13 +124,13 @@ def _references(judged: Judged, truth: Truth, tell: Progress) -> dict[str, dict[
     sources = list(dict.fromkeys(truth.source.tolist()))
     for number, source in enumerate(sources, 1):
         rows = np.flatnonzero(truth.source == source)
-        fold = simple.folds([judged.rows[at].reflection.user_id for at in rows])
+        fold = simple.folds([judged.rows[at].reflection.user_id for at in rows.tolist()])
         tasks = {
             name: simple.Task(kind=task.kind, truth=task.truth[rows])
             for name, task in whole.items()
             if (np.isfinite(task.truth[rows]) & (task.truth[rows] != 0)).any()
         }
-        texts = [judged.rows[at].reflection.text for at in rows]
+        texts = [judged.rows[at].reflection.text for at in rows.tolist()]
         vectors = judged.appraised["vectors"][rows].astype(np.float64)
         for name, predicted in simple.out_of_fold(texts, vectors, fold, tasks).items():
             for other, values in predicted.items():
@@ -143,9 +143,9 @@ def coverage(evidence: Evidence, parts: Sequence[Slice]) -> dict[str, Any]:
     """What the data can tell: rows and people by slice, labels by source, languages the bundle does not
     know."""
     truth, judged = evidence.truth, evidence.judged
-    labels = {
+    labels: dict[str, NDArray[np.bool_]] = {
         **{name: np.isfinite(values) for name, values in truth.values.items()},
-        **{name: truth.mass[name].any(axis=1) for name in EMOTIONS},
+        **{name: np.asarray(truth.mass[name].any(axis=1)) for name in EMOTIONS},
         **{flag: np.isfinite(truth.risk[:, at]) for at, flag in enumerate(FLAGS)},
         "earlier reflections": judged.earlier > 0,
         "earlier self-reports": evidence.before.count[:, 0] > 0,

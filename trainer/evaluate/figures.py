@@ -215,7 +215,7 @@ def _emotions(evidence: Evidence, part: Slice) -> Iterator[Figure]:
         known = part.rows[mass[part.rows].any(axis=1)]
         if not len(known):
             continue
-        sample, chosen = evidence.people.sample(known), chosen_core(paths[known])
+        sample, chosen = evidence.people.sample(known), chosen_core(paths[known].tolist())
         guesses = _class_references(evidence, name, known)
         others = {other: sample.core_f1(mass[known], guess) for other, guess in guesses.items()}
         yield _figure(part, name, "core macro-F1", sample.core_f1(mass[known], chosen), ALONE, others)
@@ -263,7 +263,9 @@ def _native(evidence: Evidence, part: Slice) -> Iterator[Figure]:
     rows = [evidence.judged.rows[at] for at in part.rows]
     if not all(isinstance(row.labels.get(name), str) for row in rows):
         return
-    words, truth, found = native(name, rows, evidence.judged.appraised[f"{NATIVE[name]}.path"][part.rows])
+    words, truth, found = native(
+        name, rows, evidence.judged.appraised[f"{NATIVE[name]}.path"][part.rows].tolist()
+    )
     estimate = evidence.people.sample(part.rows).macro_f1(truth, found, len(words))
     joined = [word for word in words if " or " in word]
     unsaid = f"; the taxonomy does not tell apart {', '.join(joined)}" if joined else ""
@@ -297,7 +299,7 @@ def _levels(evidence: Evidence, part: Slice) -> Iterator[Figure]:
     asked = np.isfinite(severe[part.rows]).any(axis=1)
     level = np.array([LEVELS.index(one) for one in evidence.judged.appraised["level"]])
     known = part.rows[asked]
-    at_risk = (np.nan_to_num(severe[known]) > 0.5).any(axis=1)
+    at_risk = np.asarray((np.nan_to_num(severe[known]) > 0.5).any(axis=1))
     if at_risk.any():
         for least in ("medium", "high"):
             named = level[known] >= LEVELS.index(least)

@@ -59,15 +59,25 @@ def judge(figures: Sequence[Figure], canaries: Sequence[Canary]) -> list[Gate]:
         "synthetic", "congruence", "RMSE"
     )
     gates = [
-        _gate("valence RMSE on synthetic", f"<= {limit:.3f}, 30 % below the category mean", synthetic,
-              lambda value: value <= limit),
-        *(
-            _gate(f"{kind} composite r on SemEval-2026, with history", f">= {least:.2f}",
-                  source("semeval2026", kind, "composite r", REPORTS),
-                  lambda value, least=least: value >= least)
-            for kind, least in (("valence", 0.70), ("arousal", 0.60))
+        _gate(
+            "valence RMSE on synthetic",
+            f"<= {limit:.3f}, 30 % below the category mean" if synthetic else "30 % below the category mean",
+            synthetic,
+            lambda value: value <= limit,
         ),
-    ]  # fmt: skip
+        _gate(
+            "valence composite r on SemEval-2026, with history",
+            ">= 0.70",
+            source("semeval2026", "valence", "composite r", REPORTS),
+            lambda value: value >= 0.70,
+        ),
+        _gate(
+            "arousal composite r on SemEval-2026, with history",
+            ">= 0.60",
+            source("semeval2026", "arousal", "composite r", REPORTS),
+            lambda value: value >= 0.60,
+        ),
+    ]
     for name in ("invoked", "expressed"):
         f1 = source("synthetic", name, "core macro-F1")
         gates.append(_gate(f"{name} core macro-F1 on synthetic", ">= 0.75", f1, lambda value: value >= 0.75))

@@ -120,24 +120,24 @@ def judge(
     """
     people = {row.reflection.user_id for row, new in zip(rows, unseen, strict=True) if new}
     kept = np.flatnonzero([row.reflection.user_id in people for row in rows])
-    rows, judged = [rows[at] for at in kept], np.flatnonzero(unseen[kept])
+    rows, judged = [rows[at] for at in kept.tolist()], np.flatnonzero(unseen[kept])
     traces: dict[str, list[Trace]] = {}
     tables = {}
     for name, (found, left) in _appraise(pipeline, rows, seed=seed, tell=tell).items():
         traces[name], tables[name] = left, found.take(judged)
     silent = {name: [_silent(trace) for trace in found] for name, found in traces.items()}
     placed = {}
-    for name, found in traces.items():
-        with_reports, with_texts = _timelines(found), _timelines(silent[name])
+    for name, own in traces.items():
+        with_reports, with_texts = _timelines(own), _timelines(silent[name])
         items: dict[str, list[tuple[Trace, Timeline]]] = {
-            ALONE: [(found[at], Timeline.cut((), found[at].created_at, len(HISTORY))) for at in judged],
-            TEXTS: [(found[at], with_texts[at]) for at in judged],
-            REPORTS: [(found[at], with_reports[at]) for at in judged],
+            ALONE: [(own[at], Timeline.cut((), own[at].created_at, len(HISTORY))) for at in judged.tolist()],
+            TEXTS: [(own[at], with_texts[at]) for at in judged.tolist()],
+            REPORTS: [(own[at], with_reports[at]) for at in judged.tolist()],
         }
         placed[name] = _place(pipeline, items, stage=f"place ({name} texts)", tell=tell)
     earlier = np.array([len(timeline.times) for timeline in _timelines(traces["own"])], dtype=np.int64)
     return Judged(
-        rows=[rows[at] for at in judged],
+        rows=[rows[at] for at in judged.tolist()],
         appraised=tables["own"],
         placed=placed["own"],
         shuffled=tables["shuffled"],
@@ -171,7 +171,7 @@ def _appraise(
             ("shuffled", _exchanged(readings, turned), vectors[turned]),
         ):
             appraisals = pipeline.appraise(read, seen)
-            features = {"lexical": read.lexical, "vectors": seen} if name == "own" else {}
+            features: dict[str, Column] = {"lexical": read.lexical, "vectors": seen} if name == "own" else {}
             found[name].append(Table(columns={**_appraised(appraisals), **features}))
             traces[name] += [appraisal.trace for appraisal in appraisals]
         done += len(part)
@@ -245,7 +245,7 @@ def _place(
     alone = joined(list(place(items[ALONE])))
     found = {ALONE: alone}
     for regime in (TEXTS, REPORTS):
-        chosen = [items[regime][at] for at in later]
+        chosen = [items[regime][at] for at in later.tolist()]
         found[regime] = alone.over(joined(list(place(chosen))), later) if chosen else alone
     return found
 

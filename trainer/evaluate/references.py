@@ -68,7 +68,7 @@ def out_of_fold(
     for number in range(int(fold.max(initial=-1)) + 1):
         train, held = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         if len(train) >= FEWEST:
-            x, z = tfidf([texts[row] for row in train], [texts[row] for row in held])
+            x, z = tfidf([texts[row] for row in train.tolist()], [texts[row] for row in held.tolist()])
             for name, task in tasks.items():
                 goal = task.truth[train]
                 found[name][TFIDF][held] = _FITS[task.kind](x, goal, z, 2.0)

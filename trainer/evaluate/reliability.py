@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 
 FEWEST = 150
 _INK, _REFERENCE, _SOFT = "#1b5e8c", "#c2571a", "#9aa5ad"
-_STYLE = {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": _SOFT}
+_STYLE: Any = {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": _SOFT}
 
 
 @dataclass(frozen=True, kw_only=True)
