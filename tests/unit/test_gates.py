@@ -10,9 +10,12 @@ from trainer.blend import boosted, choose, weights
 from trainer.blend import gate as gates
 from trainer.blend.material import Material
 from trainer.blend.paired import paired
+from trainer.calibrate import choose as calibrators
+from trainer.calibrate import interval
 from trainer.oof.stack import stack
 from trainer.splits.ledger import Ledger
 from worker.blend.gate import Gate
+from worker.calibrate import slices
 from worker.features.schema import CONTEXT
 
 PLAN = plans.read("starter")
@@ -153,3 +156,37 @@ def test_a_stack_learns_from_weighted_rows_and_tells_the_ledger():
     for entry in ledger.entries:
         assert not (entry.trained & entry.predicted).any()
         assert not entry.trained[:400].any()
+
+
+def test_intervals_cover_every_slice_and_a_rare_one_borrows_from_its_language():
+    generator = np.random.default_rng(9)
+    count = 16_000
+    where = generator.choice(slices.COUNT, size=count, p=[0.3, 0.2, 0.3, 0.18, 0.01, 0.01])
+    spread = np.array([0.05, 0.2, 0.1, 0.02, 0.1, 0.02])[where]
+    value = generator.random(count)
+    target = value + generator.normal(size=count) * spread
+    learned, judged = np.arange(count) < count // 2, np.arange(count) >= count // 2
+    fitted = interval.fit(
+        value[learned], target[learned], np.ones(count // 2), where[learned], lowest=-2, highest=2
+    )
+    ends = fitted.around(value[judged], where[judged])
+    inside = (target[judged] >= ends[:, 0]) & (target[judged] <= ends[:, 1])
+    for number in range(4):
+        assert inside[where[judged] == number].mean() == pytest.approx(0.8, abs=0.03), slices.name(number)
+    mean_width = [np.diff(ends[where[judged] == number]).mean() for number in range(slices.COUNT)]
+    assert mean_width[0] < mean_width[4] < mean_width[2]  # long English: of all English
+    assert mean_width[3] < mean_width[5] < mean_width[1]
+
+
+@pytest.mark.parametrize(
+    ("bend", "kind"),
+    [(lambda x: x, "identity"), (lambda x: 0.3 + 0.4 * x, "linear"), (lambda x: x**4, "isotonic")],
+    ids=["nothing to mend", "too wide", "bent"],
+)
+def test_a_calibrator_is_no_freer_than_the_data_asks_for(bend, kind):
+    generator = np.random.default_rng(3)
+    before = generator.random(ROWS)
+    target = bend(before) + generator.normal(0, 0.05, ROWS)
+    found = calibrators.choose(before, target, np.ones(ROWS), FOLD)
+    assert found.calibrator.kind == kind
+    assert np.abs(found.after - bend(before)).mean() < 0.02

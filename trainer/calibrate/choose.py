@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.calibrate import maps
+from trainer.evaluate import metrics
 from worker.calibrate.maps import IDENTITY, Calibrator
 
 Floats = NDArray[np.float64]
@@ -22,7 +23,7 @@ KINDS = {1: ("identity", "linear", "isotonic"), 2: ("identity", "temperature")}
 class Calibrated:
     """`calibrator` is chosen and fitted on all rows with weight, for the bundle; `after` [n] or [n, k] comes
     from maps, their kind included, that were chosen and fitted on the other folds' rows. `record` tells each
-    kind's loss."""
+    kind's loss and, of distributions, the calibration error of the likeliest class."""
 
     calibrator: Calibrator
     after: Floats
@@ -41,7 +42,12 @@ def choose(before: Floats, target: Floats, weight: Floats, fold: NDArray[np.int6
         after[held] = fit(kind, before[rows], target[rows], weight[rows]).apply(before[held])
     kind, losses = _least(before[used], target[used], weight[used], fold[used])
     calibrator = fit(kind, before[used], target[used], weight[used])
-    return Calibrated(calibrator=calibrator, after=after, record={"kind": calibrator.kind, "loss": losses})
+    record: dict[str, Any] = {"kind": calibrator.kind, "loss": losses}
+    if target.ndim == 2:
+        record["ece"] = {
+            name: _ece(mass[used], target[used]) for name, mass in (("before", before), ("after", after))
+        }
+    return Calibrated(calibrator=calibrator, after=after, record=record)
 
 
 def _least(
@@ -71,6 +77,11 @@ def fit(kind: str, before: Floats, target: Floats, weight: Floats) -> Calibrator
         case "temperature":
             return maps.distribution(before, target, weight)
     raise ValueError(f"unknown calibrator {kind}")
+
+
+def _ece(mass: Floats, target: Floats) -> float:
+    rows, likeliest = np.arange(len(mass)), mass.argmax(axis=1)
+    return metrics.ece(target[rows, likeliest], mass[rows, likeliest])
 
 
 def _losses(value: Floats, target: Floats) -> Floats:

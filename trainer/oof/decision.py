@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from trainer.calibrate import maps, thresholds
 from trainer.calibrate.interval import effective
+from trainer.evaluate.metrics import quantile_ece
 from trainer.features.targets import Targets
 from trainer.oof.appraisal import Appraised
 from trainer.oof.crossfit import Columns, splits
@@ -119,7 +120,7 @@ def _coverage(
     truth: Floats, ends: Floats, weight: Floats, where: NDArray[np.intp]
 ) -> dict[str, dict[str, float]]:
     """Weighted share of truths inside the cross-fitted ends, overall and by slice, beside the effective rows
-    it rests on."""
+    it rests on and the calibration error of the ends."""
     length, language = np.divmod(where, len(slices.LANGUAGES))
     groups = {
         "all": np.ones(len(where), dtype=bool),
@@ -134,6 +135,7 @@ def _coverage(
             found[name] = {
                 "coverage": float(np.average(inside[rows], weights=weight[rows])),
                 "effective rows": effective(weight[rows]),
+                "quantile ECE": quantile_ece(truth[rows], {0.1: ends[rows, 0], 0.9: ends[rows, 1]}),
             }
     return found
 
