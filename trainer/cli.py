@@ -5,6 +5,7 @@ This module is imported by every `feltsense --help`, so it imports nothing heavy
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +14,7 @@ import typer
 
 from trainer.errors import TrainerError
 
-REJECTED = 3
+REJECTED, INTERRUPTED = 3, 130
 
 commands = typer.Typer(rich_markup_mode=None)
 
@@ -133,6 +134,8 @@ def train(
 ) -> None:
     """Fit a bundle on labelled files.
 
+    Stopped by Ctrl-C or killed, the same command goes on; what it has done lies beside --out until then.
+
     \b
     Example: feltsense train --data emobank.jsonl semeval2026.jsonl --plan starter --out bundles/mine
     """
@@ -140,7 +143,11 @@ def train(
 
     from trainer.rebuild import rebuild
 
-    rebuild([*data, *(more or ())], plan, out, Console(stderr=True))
+    try:
+        rebuild([*data, *(more or ())], plan, out, Console(stderr=True))
+    except KeyboardInterrupt:
+        typer.echo("feltsense: stopped; the same command goes on from here", err=True)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 @commands.command("leakage")
@@ -169,14 +176,16 @@ def leakage(
     from rich.console import Console
 
     from trainer.data import labelled
-    from trainer.splits import audit
+    from trainer.splits.check import refuse
     from trainer.splits.leakage import inspect, table
 
     files = [*(data or ()), *(more or ())]
     checks = inspect(path, labelled.load(files) if files else ())
     console = Console()
-    console.print(table(checks, f"leakage of {path}"), soft_wrap=not console.is_terminal)
-    audit.refuse(checks)
+    if not console.is_terminal:
+        console.width = 150
+    console.print(table(checks, f"leakage of {path}"))
+    refuse(checks)
 
 
 @commands.command("evaluate")
@@ -209,6 +218,6 @@ def evaluate(
     with bars() as shown:
         done = judge(bundle, rows, settings=settings, tell=shown.tell)
     page, numbers = html.write(done, report)
-    Console().print(html.table(done))
+    Console(width=None if sys.stdout.isatty() else 150).print(html.table(done))
     typer.echo(f"{done.membership.remark}\n{page} and {numbers} written", err=True)
     raise typer.Exit(REJECTED if gate and not done.passed else 0)

@@ -21,6 +21,11 @@ class TrainerSettings(BaseSettings):
     )
     inference_threads: int = Field(default=2, ge=1, description="CPU threads of the encoder.")
     streams: int = Field(default=2, ge=1, description="Encoder batches computed at once on the CPU.")
+    study_url: SecretStr | None = Field(
+        default=None,
+        description="Database of its own for the search's studies (postgresql+psycopg://...); a file beside "
+        "the bundle when unset.",
+    )
 
     llm_url: str | None = Field(
         default=None,

@@ -31,26 +31,31 @@ _VALUES = ("valence", "arousal", "willingness")
 
 @dataclass(frozen=True, kw_only=True)
 class TextModels:
-    """The three text bases; `texts` holds LightGBM's own form of `trees`."""
+    """The text bases; `texts` holds LightGBM's own form of `trees`, `tuned` base Tr's heads."""
 
     trees: Mapping[str, Boosted]
     ngrams: NgramHeads
     embedding: DenseHeads
     texts: Mapping[str, str]
+    tuned: DenseHeads | None = None
 
 
 def fit(features: Features, targets: Targets, rows: Rows, plan: Plan, taxonomy: Taxonomy) -> TextModels:
     """Fit on `rows` [n] of the arrays; a row takes part in a target by its weight there."""
     texts = {
         name: boosted.fit(
-            features.lexical[used], targets.values[name][used], weight, plan=plan.trees, seed=plan.seed
+            features.lexical[used],
+            targets.values[name][used],
+            weight,
+            plan=plan.trees.of(name),
+            seed=plan.seed,
         )
         for name, used, weight in ((name, *_used(targets, name, rows)) for name in _VALUES)
     }
     used, weight = _used(targets, "expressed", rows)
     texts["expressed"] = boosted.fit(
         features.lexical[used], targets.expressed[used].argmax(axis=1), weight,
-        plan=plan.trees, seed=plan.seed, classes=len(CLASSES),
+        plan=plan.trees.of("expressed"), seed=plan.seed, classes=len(CLASSES),
     )  # fmt: skip
     return TextModels(
         trees={name: Boosted.parse(text) for name, text in texts.items()},
@@ -60,25 +65,46 @@ def fit(features: Features, targets: Targets, rows: Rows, plan: Plan, taxonomy: 
     )
 
 
+def native_targets(targets: Targets) -> tuple[str, ...]:
+    """The heads' targets for corpora's own classes."""
+    return tuple(f"{name}.{label}" for name, native in targets.native.items() for label in native.labels)
+
+
 def _used(targets: Targets, name: str, rows: Rows) -> tuple[Rows, Floats]:
     used = rows & (targets.weight[name] > 0)
     return used, targets.weight[name][used]
 
 
-def _ngrams(counts: csr_matrix, targets: Targets, rows: Rows, plan: Plan) -> NgramHeads:
-    trained = counts[rows]
-    present = np.bincount(trained.indices, minlength=counts.shape[1])
+def vocabulary(counts: csr_matrix, plan: Plan) -> tuple[NDArray[np.intp], NDArray[np.float16]]:
+    """The buckets that training rows hold often enough, and the inverse document frequency [buckets]."""
+    present = np.bincount(counts.indices, minlength=counts.shape[1])
     # A bucket hardly ever seen only shrinks the others and slows the fit.
     seen = np.flatnonzero(present >= plan.ngram_rows)
     idf = np.zeros(counts.shape[1], dtype=np.float16)
-    idf[seen] = np.log((1 + trained.shape[0]) / (1 + present[seen])) + 1.0
+    idf[seen] = np.log((1 + counts.shape[0]) / (1 + present[seen])) + 1.0
+    return seen, idf
+
+
+def standard(dense: Floats) -> tuple[Floats, Floats]:
+    """Mean and scale [features] of training rows."""
+    mean, scale = linear.standardise(dense, np.ones(len(dense)))
+    width = Encoder.width
+    # Few texts but check-ins are lists of words: by its own deviation that block would be all outliers.
+    mean[width : 2 * width], scale[width : 2 * width] = 0.0, LIST_SCALE * scale[:width]
+    return mean, scale
+
+
+def _ngrams(counts: csr_matrix, targets: Targets, rows: Rows, plan: Plan) -> NgramHeads:
+    trained = counts[rows]
+    seen, idf = vocabulary(trained, plan)
     x = weigh(trained, idf.astype(np.float64))[:, seen].astype(np.float32)
     inside = _Inside(targets, rows)
     penalties = plan.ngrams
     parts = [inside.value(x, name, penalties) for name in _VALUES]
     parts += [inside.classes(x, name, penalties) for name in ("expressed", "invoked")]
     parts.append(inside.flags(x, penalties))
-    names = (*_VALUES, *EXPRESSED, *INVOKED, *RISK)
+    parts += [inside.native(x, name, penalties) for name in targets.native]
+    names = (*_VALUES, *EXPRESSED, *INVOKED, *RISK, *native_targets(targets))
     weights = np.zeros((counts.shape[1], len(names)), dtype=np.float32)
     weights[seen] = np.concatenate([part.weights for part in parts], axis=1)
     return NgramHeads(
@@ -92,10 +118,7 @@ def _ngrams(counts: csr_matrix, targets: Targets, rows: Rows, plan: Plan) -> Ngr
 
 def _embedding(dense: Floats, targets: Targets, rows: Rows, plan: Plan, taxonomy: Taxonomy) -> DenseHeads:
     trained = dense[rows]
-    mean, scale = linear.standardise(trained, np.ones(len(trained)))
-    width = Encoder.width
-    # Few texts but check-ins are lists of words: by its own deviation that block would be all outliers.
-    mean[width : 2 * width], scale[width : 2 * width] = 0.0, LIST_SCALE * scale[:width]
+    mean, scale = standard(trained)
     x = ((trained - mean) / scale).astype(np.float32)
     inside = _Inside(targets, rows)
     penalties = plan.embedding
@@ -106,8 +129,9 @@ def _embedding(dense: Floats, targets: Targets, rows: Rows, plan: Plan, taxonomy
         parts += [inside.classes(x, name, penalties), inside.nuances(x, name, penalties)]
         names += [*labels, *nuance_targets(name, taxonomy)]
     parts.append(inside.flags(x, penalties))
+    parts += [inside.native(x, name, penalties) for name in targets.native]
     return DenseHeads(
-        targets=(*names, *RISK),
+        targets=(*names, *RISK, *native_targets(targets)),
         weights=np.concatenate([part.weights for part in parts], axis=1),
         bias=np.concatenate([part.bias for part in parts]),
         mean=mean,
@@ -135,12 +159,17 @@ class _Inside:
 
     def classes(self, x: Matrix, name: str, penalties: Linear) -> linear.Heads:
         goal = self._targets.expressed if name == "expressed" else self._targets.invoked
-        return self._fit(x, goal[self._rows], self._weight(name), "softmax", penalties.classes, penalties)
+        return self._fit(x, goal[self._rows], self._weight(name), "softmax", penalties.of(name), penalties)
 
     def nuances(self, x: Matrix, name: str, penalties: Linear) -> linear.Heads:
         goal = self._targets.nuances[name][self._rows]
         weight = self._weight(name) * goal.any(axis=1)
         return self._fit(x, goal, weight, "softmax", penalties.classes, penalties)
+
+    def native(self, x: Matrix, name: str, penalties: Linear) -> linear.Heads:
+        native = self._targets.native[name]
+        mass, weight = native.mass[self._rows], native.weight[self._rows]
+        return self._fit(x, mass, weight, "softmax", penalties.classes, penalties)
 
     def flags(self, x: Matrix, penalties: Linear) -> linear.Heads:
         goal = self._targets.risk[self._rows]
