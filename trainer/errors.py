@@ -36,6 +36,17 @@ class LabelledRefused(TrainerError):
         self.problems = tuple(problems)
 
 
+class ImplausibleData(TrainerError):
+    """A source's label cannot be what it claims: another scale, a constant, texts of other rows; nothing is
+    fitted."""
+
+    exit_code = 3
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(["implausible data; correct it, or leave the source out:", *problems]))
+        self.problems = tuple(problems)
+
+
 class LeakFound(TrainerError):
     """A split, or what was fitted on it, was refuted; nothing judged on it can be believed."""
 

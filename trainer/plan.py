@@ -153,7 +153,7 @@ class Plan(Part):
         default=0.02,
         gt=0,
         le=1,
-        description="Most of a target's weight that one person may hold (twice an equal part among few people).",
+        description="Most of a target's weight that one person may hold (among few, twice an equal part).",
     )
     trees: Trees = Trees()
     ngrams: Linear
