@@ -65,6 +65,9 @@ def cross_fitted(parts):
         for number in range(3):
             book.add(level, "valence", number, (fold != number) & learned, fold == number)
         book.add(level, "valence", ledger.REFIT, learned)
+    for number in range(3):
+        past = (fold != number) & learned
+        book.add("base", "Tm", number, past, fold == number, inputs=("calibrator/valence",))
     return book
 
 
@@ -99,6 +102,7 @@ def models(rows, parts):
             "number": one.number,
             "trained": ids[one.trained].tolist(),
             "predicted": ids[one.predicted].tolist(),
+            "inputs": one.inputs,
         }
         for one in cross_fitted(parts).entries
     ]
@@ -124,7 +128,7 @@ def test_the_same_holds_of_its_listing_and_the_command_says_so(rows, parts, tmp_
     shown = CliRunner().invoke(commands, ["leakage", str(path)])
 
     assert shown.exit_code == 0
-    assert shown.stdout.count("clean") == 13
+    assert shown.stdout.count("clean") == 14
     assert "not checked" not in shown.stdout
 
 
@@ -133,7 +137,7 @@ def test_what_cannot_be_checked_is_not_called_clean(rows, parts, tmp_path):
 
     unchecked = [check.name for check in leakage.inspect(path) if check.looked is None]
 
-    assert len(unchecked) == 7
+    assert len(unchecked) == 8
     assert "near-duplicates compared anew in two parts or folds" in unchecked
 
 
@@ -250,6 +254,11 @@ def calibrator_of_values_nobody_predicted(book, parts):
     return {one: None}
 
 
+def base_of_values_nobody_predicted(book, parts):
+    one = next(e for e in book.entries if e.name == "Tm")
+    return {one: dataclasses.replace(one, inputs=("calibrator/valence", "calibrator/arousal"))}
+
+
 def gate_trained_on_test_rows(book, parts):
     one = next(e for e in book.entries if e.level == "gate")
     return {one: dataclasses.replace(one, trained=one.trained | (parts.part == 2))}
@@ -264,6 +273,7 @@ def gate_trained_on_test_rows(book, parts):
         (refit_values_under_the_gate, "gates fitted on in-fold values"),
         (refit_values_under_the_calibrator, "calibrators fitted on in-fold values"),
         (calibrator_of_values_nobody_predicted, "calibrators fitted on in-fold values"),
+        (base_of_values_nobody_predicted, "bases fitted on in-fold values"),
         (gate_trained_on_test_rows, "trained on rows that are not to be learned from"),
     ],
 )
@@ -408,6 +418,16 @@ def test_tampered_splits_are_refuted(rows, parts, tmp_path, tamper, named):
     tamper(folder, parts, split.make(rows, PLAN, taxonomy(), count=3, seed=2))
 
     assert named in verdicts(leakage.inspect(folder))
+
+
+def test_a_bundle_that_does_not_record_a_level_proves_nothing_about_it(parts, tmp_path):
+    book = cross_fitted(parts)
+    book.entries = [one for one in book.entries if one.level == "base" and not one.inputs]
+
+    checks = leakage.inspect(bundle(tmp_path / "b", parts, book))
+
+    assert verdicts(checks) == {"levels whose models are not on record": 2}
+    assert leakage.table(checks, "t").columns[3]._cells.count("nothing there") == 5
 
 
 def test_a_folder_without_splits_is_a_wrong_call(parts, tmp_path):

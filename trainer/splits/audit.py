@@ -8,7 +8,7 @@ from what a plan or a manifest says of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,26 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data import duplicates
-from trainer.errors import LeakFound
 from trainer.splits import embargo, holdout
+from trainer.splits.ancestry import ancestry
+from trainer.splits.check import Check, refuse
 from trainer.splits.embargo import Blocks
 from trainer.splits.holdout import EMBARGO, HISTORY, PARTS, TEST, TRAIN, VALIDATION
-from trainer.splits.ledger import Entry, Ledger
-from trainer.splits.record import Record
+from trainer.splits.ledger import Ledger
+from trainer.splits.record import Record, codes
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Check:
-    """`looked` at so many things (None: it could not look, and `note` says why), `violations` of them
-    wrong."""
-
-    name: str
-    looked: int | None
-    violations: int = 0
-    note: str = ""
 
 
 def examine(
@@ -64,80 +54,22 @@ def examine(
     return [*checks, *ancestry(record, ledger)]
 
 
-def ancestry(record: Record, ledger: Ledger | None) -> list[Check]:
-    """The checks of the ledger: no model predicted a row whose self, person or text it was trained on; none
-    was trained on rows that nobody may learn from; gates and calibrators were fitted on values of models that
-    had not been trained on their rows."""
-    names = (
-        "base predictions in fold",
-        "gate predictions in fold",
-        "calibrator predictions in fold",
-        "trained on rows that are not to be learned from",
-        "gates fitted on in-fold values",
-        "calibrators fitted on in-fold values",
-    )
-    if ledger is None:
-        return [Check(name=name, looked=None, note="no lineage") for name in names]
-    akin = _Akin(record)
-    leaking = {id(one): akin.predicted_in_fold(one) for one in ledger.entries}
-    checks = []
-    for level, name in zip(("base", "gate", "calibrator"), names, strict=False):
-        mine = [one for one in ledger.entries if one.level == level]
-        checks.append(
-            Check(
-                name=name,
-                looked=sum(int(one.predicted.sum()) for one in mine),
-                violations=sum(int(leaking[id(one)].sum()) for one in mine),
-                note=_models(mine),
-            )
-        )
-    forbidden = ~record.learned
-    checks.append(
-        Check(
-            name=names[3],
-            looked=sum(int(one.trained.sum()) for one in ledger.entries),
-            violations=sum(int((one.trained & forbidden).sum()) for one in ledger.entries),
-            note=_models(ledger.entries),
-        )
-    )
-    for level, name in (("gate", names[4]), ("calibrator", names[5])):
-        mine = [one for one in ledger.entries if one.level == level]
-        checks.append(
-            Check(
-                name=name,
-                looked=sum(int(one.trained.sum()) for one in mine),
-                violations=sum(int(_fed_in_fold(one, ledger, leaking).sum()) for one in mine),
-                note=_models(mine),
-            )
-        )
-    return checks
-
-
-def certify(
-    record: Record, *, texts: Sequence[str] | None = None, starts: dict[str, Blocks] | None = None
-) -> dict[str, Any]:
-    """What the manifest says of the split. Raises `LeakFound` with the number of violations of each kind when
-    there is one."""
-    checks = examine(record, texts=texts)
+def certify(record: Record, starts: dict[str, Blocks]) -> dict[str, Any]:
+    """What the manifest says of the split; `starts` are the blocks of the sources cut by time. Raises
+    `LeakFound` with the number of violations of each kind when there is one."""
+    checks = examine(record)
     refuse(checks)
-    inside = record.part < HISTORY
     return {
         "rows": len(record.part),
         "parts": {name: int((record.part == number).sum()) for number, name in enumerate(PARTS)},
         "folds": np.bincount(record.fold[record.fold >= 0]).tolist(),
         "people": len(np.unique(codes(record.user))),
         "near_duplicate_clusters": len(np.unique(record.cluster[record.cluster >= 0])),
-        "never_learned_from": int((inside & (record.part < VALIDATION) & ~record.learned).sum()),
-        "embargo": {name: _drops(record, name, block) for name, block in sorted((starts or {}).items())},
+        "never_learned_from": int(((record.part <= TRAIN) & ~record.learned).sum()),
+        "embargo": {name: _drops(record, name, block) for name, block in sorted(starts.items())},
         "violations": {check.name: check.violations for check in checks if check.looked is not None},
         "fingerprint": record.fingerprint,
     }
-
-
-def refuse(checks: Sequence[Check]) -> None:
-    """Raises `LeakFound` naming every check that found a leak."""
-    if found := [f"{check.violations} {check.name}" for check in checks if check.violations]:
-        raise LeakFound(f"the split leaks: {', '.join(found)}")
 
 
 def _drops(record: Record, name: str, block: Blocks) -> dict[str, Any]:
@@ -244,46 +176,3 @@ def _torn(labels: Ints, side: Ints, taught: Bools | None = None) -> Ints:
     hot = np.zeros(count, dtype=bool)
     hot[labels[rows if taught is None else rows & taught]] = True
     return np.flatnonzero(hot & (low < high))
-
-
-class _Akin:
-    """Which rows share a person or a text with those a model was trained on."""
-
-    def __init__(self, record: Record) -> None:
-        self._labels = [codes(record.user), codes(record.text), record.cluster]
-
-    def predicted_in_fold(self, entry: Entry) -> Bools:
-        """The rows [n] the model predicted and had learned from, by themselves, their person or a copy."""
-        met = np.zeros(len(entry.trained), dtype=bool)
-        if entry.predicted.any():
-            for labels in self._labels:
-                seen = np.zeros(int(labels.max(initial=-1)) + 2, dtype=bool)
-                seen[labels[entry.trained & (labels >= 0)]] = True
-                met |= seen[labels]
-        return entry.predicted & met
-
-
-def _fed_in_fold(entry: Entry, ledger: Ledger, leaking: dict[int, Bools]) -> Bools:
-    """Rows [n] the model was fitted on whose inputs came from models trained on them, or from none on
-    record."""
-    below = ledger.below(entry)
-    clean = np.ones(len(entry.trained), dtype=bool)
-    for key in entry.inputs or ("",):
-        mine = [one for one in below if not key or one.key == key]
-        predicted = np.zeros_like(clean)
-        for one in mine:
-            predicted |= one.predicted
-        clean &= predicted
-    for one in below:
-        clean &= ~leaking[id(one)]
-    return entry.trained & ~clean
-
-
-def _models(entries: Sequence[Entry]) -> str:
-    return f"{len(entries)} models"
-
-
-def codes(digests: NDArray[np.uint8]) -> Ints:
-    """Equal digests [n, k] as equal numbers [n], in the order of their first rows."""
-    first: dict[bytes, int] = {}
-    return np.array([first.setdefault(one.tobytes(), len(first)) for one in digests], dtype=np.int64)

@@ -14,7 +14,7 @@ from trainer.data import duplicates
 from trainer.data.labelled import Labelled
 from trainer.errors import TrainerError
 from trainer.splits import audit, ledger, listing, record
-from trainer.splits.audit import Check
+from trainer.splits.check import Check
 from trainer.splits.record import Record
 from worker.bundle import manifest
 from worker.bundle.manifest import Manifest
@@ -49,7 +49,7 @@ def table(checks: Sequence[Check], title: str) -> Table:
         if check.looked is None:
             shown.add_row(check.name, "-", "-", "not checked", check.note)
         else:
-            verdict = "[red]leak[/red]" if check.violations else "clean"
+            verdict = "[red]leak[/red]" if check.violations else "clean" if check.looked else "nothing there"
             shown.add_row(check.name, f"{check.looked}", f"{check.violations}", verdict, check.note)
     return shown
 
@@ -67,6 +67,9 @@ def _bundle(folder: Path, rows: Sequence[Labelled]) -> list[Check]:
     if whole.violations:
         # Neither splits nor lineage can be believed once the files are not the manifest's.
         return [whole]
+    lineage = folder / ledger.NAME
+    levels = {one.level for one in ledger.read(lineage).entries} if lineage.is_file() else set()
+    missing = [level for level in ledger.LEVELS if level not in levels]
     claimed = facts.leakage.get("fingerprint") == record.read(splits).fingerprint
     return [
         whole,
@@ -75,6 +78,12 @@ def _bundle(folder: Path, rows: Sequence[Labelled]) -> list[Check]:
             looked=1,
             violations=int(not claimed),
             note="" if claimed else "the manifest's fingerprint is not that of splits.npz",
+        ),
+        Check(
+            name="levels whose models are not on record",
+            looked=len(ledger.LEVELS),
+            violations=len(missing),
+            note=", ".join(missing),
         ),
         *_record(splits, rows),
     ]

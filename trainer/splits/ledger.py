@@ -30,7 +30,7 @@ Bools = NDArray[np.bool_]
 class Entry:
     """One fitted model: `trained` and `predicted` [n] over the rows of the split. `inputs` are the
     `level/name` of the models whose predictions it was fitted on; when empty, those of its own name one level
-    below, or else all of that level."""
+    below, or else all of that level (a base: none, it reads the text)."""
 
     level: str
     name: str

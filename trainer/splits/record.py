@@ -176,6 +176,12 @@ def digests(values: Iterable[str]) -> Bytes:
     return np.frombuffer(joined, dtype=np.uint8).reshape(-1, DIGEST)
 
 
+def codes(digests: NDArray[np.uint8]) -> Ints:
+    """Equal digests [n, k] as equal numbers [n], in the order of their first rows."""
+    first: dict[bytes, int] = {}
+    return np.array([first.setdefault(one.tobytes(), len(first)) for one in digests], dtype=np.int64)
+
+
 def times(seconds: Iterable[float]) -> Ints:
     """Microseconds since 1970 [n]."""
     return np.array([round(second * 1e6) for second in seconds], dtype=np.int64)

@@ -86,6 +86,6 @@ def make(rows: Sequence[Labelled], plan: Plan, taxonomy: Taxonomy, *, count: int
         part=part,
         fold=fold,
         learned=learned,
-        certificate=audit.certify(record, starts=blocks),
+        certificate=audit.certify(record, blocks),
         record=record,
     )
