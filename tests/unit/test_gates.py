@@ -96,6 +96,25 @@ def test_trees_survive_the_bundle_and_say_the_same():
     assert boosted.fit(data, plan=PLAN.gates, seed=1).trees == gate.trees
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [np.arange(ROWS) < 40, np.arange(ROWS) < 170, np.ones(ROWS, dtype=bool)],
+    ids=["too few to split", "hardly any split", "no context"],
+)
+def test_trees_that_cannot_split_leave_constant_weights(rows):
+    data = material({"Lx": even(0.1), "Ng": even(0.3)})
+    if rows.all():
+        data.context[:] = 0.0
+    elif rows.sum() > 100:
+        data.context[:170] = np.arange(170)[:, None] < 9
+    data = data.rows(rows)
+    found = boosted.fit(data, plan=PLAN.gates, seed=1)
+    constant = gates.constant(data)
+    assert found.weights(data.context, data.available.T) == pytest.approx(
+        constant.weights(data.context, data.available.T), abs=0.05
+    )
+
+
 @pytest.mark.parametrize("classes", [0, 4])
 def test_slopes_are_the_derivatives_of_the_loss(classes):
     data = material({"Lx": even(0.2), "Ng": even(0.4), "Tm": even(0.3)}, classes=classes, missing="Tm")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +27,11 @@ def fit(material: Material, *, plan: Gates, seed: int) -> Gate:
     w_i (1 - w_i) for cross-entropy; for squared error, with weights w, blend m and bases p,
     2 w_i^2 (p_i - m)^2 + 2 |m - y| w_i |p_i - m|. Both are doubled because all scores of a row move at once.
     One thread and `deterministic`: equal rows give equal text.
+    Where nothing can be split the weights stay constant.
     """
-    start = gates.constant(material)
+    start = replace(gates.constant(material), kind="boosted")
+    if not np.ptp(material.context, axis=0).any() or len(material.weight) < 2 * plan.least_rows:
+        return start  # nothing to split by: LightGBM refuses what has no feature
     count, rows = material.available.shape
     scores = np.repeat(start.bias[:, None], rows, axis=1)
     mass = material.weight / material.weight.mean()
@@ -46,6 +51,7 @@ def fit(material: Material, *, plan: Gates, seed: int) -> Gate:
         "min_sum_hessian_in_leaf": 1e-3,
         "lambda_l2": plan.tree_penalty,
         "max_bin": 63,
+        "feature_pre_filter": False,
         "boost_from_average": False,
         "seed": seed,
         "deterministic": True,
@@ -55,15 +61,7 @@ def fit(material: Material, *, plan: Gates, seed: int) -> Gate:
     }
     data = lgb.Dataset(material.context, label=np.zeros(rows), init_score=scores.T)
     booster = lgb.train(parameters, data, num_boost_round=plan.rounds)
-    return Gate(
-        bases=material.bases,
-        slopes=start.slopes,
-        bias=start.bias,
-        mean=start.mean,
-        scale=start.scale,
-        kind="boosted",
-        trees=str(booster.model_to_string()),
-    )
+    return replace(start, trees=str(booster.model_to_string()))
 
 
 def _derivatives(material: Material, scores: Floats) -> tuple[Floats, Floats]:
