@@ -26,7 +26,7 @@ AGAIN = {"short": 0.0, "medium": 0.75, "long": 1.0}
 """Share that say the same feeling in a second way."""
 TOLD = {"short": 0.05, "medium": 0.85, "long": 1.0}
 """Share that tell what happened."""
-ADMITTED = {"short": 0.15, "medium": 0.75, "long": 0.9}
+ADMITTED = {"short": 0.35, "medium": 0.85, "long": 0.95}
 """Share of the edge cases that say what the writer feels beside the case itself."""
 VAGUE = 0.25
 """Share of the hedged entries that keep to themselves what it is all about."""

@@ -17,7 +17,7 @@ from trainer.data.synthetic.person import Person, draw
 from worker.events.taxonomy import taxonomy
 from worker.events.variables import FLAGS
 
-LENGTHS = {"short": 0.52, "medium": 0.38, "long": 0.1}
+LENGTHS = {"short": 0.55, "medium": 0.35, "long": 0.1}
 PUSH = {"low": 0.7, "mid": 0.95, "high": 1.15}
 """How far from neutral an entry's adverbs push its centroid."""
 RETRIES = 12
