@@ -90,6 +90,7 @@ def _contents(generator: np.random.Generator, parts: Path) -> tuple[Contents, di
                 bias=np.zeros(len(bases)),
                 mean=np.zeros(len(schema.CONTEXT)),
                 scale=np.ones(len(schema.CONTEXT)),
+                trees=_gate_trees(len(bases)) if name == "valence" else None,
             )
             for name, bases in BASES.items()
         },
@@ -145,6 +146,20 @@ def _tree(generator: np.random.Generator, *, classes: int) -> str:
         "seed": 1,
     }
     return lgb.train(options, lgb.Dataset(rows, label), num_boost_round=3).model_to_string()
+
+
+def _gate_trees(bases: int) -> str:
+    rows = np.random.default_rng(bases).normal(size=(200, len(schema.CONTEXT)))
+    options = {
+        "objective": lambda scores, _: (scores - rows[:, :bases], np.ones_like(scores)),
+        "num_class": bases,
+        "num_leaves": 4,
+        "verbose": -1,
+        "num_threads": 1,
+        "deterministic": True,
+        "seed": 1,
+    }
+    return lgb.train(options, lgb.Dataset(rows, np.zeros(200)), num_boost_round=3).model_to_string()
 
 
 def _net(generator: np.random.Generator, path: Path) -> Path:
