@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from worker.blend.stack import Blended, combine
 from worker.bundle.contents import Contents
+from worker.calibrate import slices
 from worker.events.perception import Placement, Trace
 from worker.events.timeline import Timeline
 from worker.features import context, personal, sequence, temporal
@@ -20,7 +21,9 @@ from worker.inference.temporal_net import TemporalNet
 Floats = NDArray[np.float64]
 
 NET = ("valence", "arousal", "congruence")
-"""Order of the temporal net's outputs."""
+"""Order of a temporal net's outputs."""
+NETS = ("GRU", "TT")
+"""The temporal nets, a GRU and a transformer, in the order of the IR's outputs; a bundle may lack the last."""
 
 
 def place(
@@ -44,14 +47,15 @@ def place(
     known = np.asarray(np.isfinite(ages).any(axis=1))
     forecast = {
         "Tm": np.clip(contents.forecast.predict(numbers), 0.0, 1.0),
-        "GRU": np.where(known[:, None], net.run(sequence.extract(history, ages, static)), np.nan),
+        **by_net(net.run(sequence.extract(history, ages, static)), known),
     }
     meant = np.clip(contents.personal.predict(personal.extract(numbers, history_now)), 0.0, 1.0)
     blended = blends(contents, static, numbers, stacks_of(static, known, forecast, meant))
     values = {name: blend.after for name, blend in blended.items()}
     values["comparator"] = values["valence"] - values["expected_valence"]
+    where = slices.number(static)
     intervals = {
-        name: contents.intervals[name].around(values[name]).tolist()
+        name: contents.intervals[name].around(values[name], where).tolist()
         for name in ("valence", "arousal", "congruence", "comparator", "expected_valence", "expected_arousal")
     }
     told = {name: blend.provenance() for name, blend in blended.items()}
@@ -63,6 +67,15 @@ def place(
         )
         for row in range(len(items))
     ]
+
+
+def by_net(outputs: Floats, known: NDArray[np.bool_]) -> dict[str, Floats]:
+    """The nets' outputs [n, 3 a net] by base [n, 3]; NaN where there is no history to read."""
+    masked = np.where(known[:, None], outputs, np.nan)
+    return {
+        base: masked[:, at * len(NET) : (at + 1) * len(NET)]
+        for at, base in enumerate(NETS[: masked.shape[1] // len(NET)])
+    }
 
 
 def blends(
@@ -87,7 +100,7 @@ def stacks_of(
     static: Floats, known: NDArray[np.bool_], forecast: Mapping[str, Floats], meant: Floats
 ) -> dict[str, dict[str, Floats]]:
     """Every gate's bases [n] from STATIC columns [n, .], whether there is a history [n], the forecasts of
-    Tm [n, 2] and the GRU [n, 3], and the text as this person means it [n, 2] (base Tm of valence and
+    Tm [n, 2] and the nets [n, 3], and the text as this person means it [n, 2] (base Tm of valence and
     arousal)."""
     stacks: dict[str, dict[str, Floats]] = {}
     for at, kind in enumerate(("valence", "arousal")):
@@ -96,6 +109,6 @@ def stacks_of(
         stacks[f"expected_{kind}"] = {base: values[:, at] for base, values in forecast.items()}
     stacks["congruence"] = {
         **{base: static[:, STATIC.index(f"congruence.{base}")] for base in ("overlap", "Eb", "Tr")},
-        "GRU": forecast["GRU"][:, NET.index("congruence")],
+        **{base: forecast[base][:, NET.index("congruence")] for base in NETS if base in forecast},
     }
     return stacks

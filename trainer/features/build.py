@@ -30,6 +30,7 @@ def rows_of(features: Features, rows: NDArray[np.intp] | NDArray[np.bool_]) -> F
         counts=features.counts[rows],
         dense=features.dense[rows],
         micros=features.micros[rows],
+        tuned=None if features.tuned is None else features.tuned[rows],
     )
 
 

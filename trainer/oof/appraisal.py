@@ -14,6 +14,7 @@ from trainer.fit import linear
 from trainer.oof.crossfit import Columns, splits
 from trainer.oof.stack import Stacked, stack
 from trainer.plan import Plan
+from trainer.splits.ledger import Ledger
 from worker.appraise import emotion_features, history_of
 from worker.events.reflection import Reflection
 from worker.events.taxonomy import Taxonomy
@@ -24,8 +25,6 @@ from worker.features.schema import STATIC
 from worker.models.heads import DenseHeads
 
 Floats = NDArray[np.float64]
-
-TEXT_BASES = ("Lx", "Ng", "Eb")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,34 +46,39 @@ def settle(
     fold: NDArray[np.int64],
     plan: Plan,
     taxonomy: Taxonomy,
+    *,
+    ledger: Ledger | None = None,
 ) -> Appraised:
     """Stack the out-of-fold `columns` of `crossfit.cross_fit`; the steps are those of
-    `worker.appraise.appraise`."""
+    `worker.appraise.appraise`. `ledger` is told what the gates and calibrators were fitted on."""
     static = static_context(reflections, features.lexical)
+    persons = [reflection.user_id for reflection in reflections]
     alone = context.extract(static)
     stacks: dict[str, Stacked] = {}
 
-    def add(name: str, variable: str, bases: tuple[str, ...], target: Floats) -> Floats:
+    def add(name: str, variable: str, target: Floats) -> Floats:
         stacks[name] = stack(
-            bases, columns[variable], target, targets.weight[variable], alone, fold, penalty=plan.gate_penalty
-        )
+            tuple(columns[variable]), columns[variable], target, targets.weight[variable], alone, fold,
+            persons=persons, plan=plan, name=name, ledger=ledger,
+        )  # fmt: skip
         return stacks[name].after
 
     for kind in ("valence", "arousal"):
-        add(f"text_{kind}", kind, TEXT_BASES, targets.values[kind])
+        add(f"text_{kind}", kind, targets.values[kind])
     text = {kind: stacks[f"text_{kind}"] for kind in ("valence", "arousal")}
-    expressed = add("expressed", "expressed", TEXT_BASES, targets.expressed)
-    invoked = add("invoked", "invoked", ("Ng", "Eb"), targets.invoked)
+    expressed = add("expressed", "expressed", targets.expressed)
+    invoked = add("invoked", "invoked", targets.invoked)
     inputs = emotion_features(expressed, invoked)
     emotion, columns["willingness"]["Em"] = _emotion(inputs, targets, fold)
-    willingness = add("willingness", "willingness", (*TEXT_BASES, "Em"), targets.values["willingness"])
+    willingness = add("willingness", "willingness", targets.values["willingness"])
     shown = expressed[:, : len(CORES)]
     overlap = taxonomy.overlap(invoked, shown / shown.sum(axis=1, keepdims=True))
     for kind in ("valence", "arousal"):
-        for base in TEXT_BASES:
-            static[:, STATIC.index(f"{kind}.{base}")] = columns[kind][base]
+        for base, column in columns[kind].items():
+            static[:, STATIC.index(f"{kind}.{base}")] = column
     static[:, STATIC.index("congruence.overlap")] = overlap
-    static[:, STATIC.index("congruence.Eb")] = columns["congruence"]["Eb"]
+    for base, column in columns["congruence"].items():
+        static[:, STATIC.index(f"congruence.{base}")] = column
     return Appraised(
         static=static,
         history=history_of(reflections, static, text, willingness, overlap, shown, invoked),

@@ -3,18 +3,22 @@ its near-duplicates."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.features.activations import Activations
 from trainer.features.build import rows_of
 from trainer.features.targets import Targets
-from trainer.fit import text
+from trainer.fit import text, transformer
 from trainer.plan import Plan
+from trainer.splits.ledger import Ledger
 from worker.appraise import bases, nuance_targets
 from worker.events.taxonomy import Taxonomy
 from worker.features.assemble import Features
+from worker.models.hierarchy import softmax
 
 Floats = NDArray[np.float64]
 Columns = dict[str, Floats]
@@ -34,15 +38,37 @@ def cross_fit(
     plan: Plan,
     taxonomy: Taxonomy,
     advance: Callable[[int], None],
+    *,
+    sources: Sequence[str] = (),
+    activations: Activations | None = None,
+    ledger: Ledger | None = None,
 ) -> dict[str, Columns]:
     """The matrix of stage A: variable -> base -> out-of-fold predictions [n] or [n, k], as
-    `worker.appraise.bases` gives them; `expressed.nuance` and `invoked.nuance` hold Eb's 36 logits."""
+    `worker.appraise.bases` gives them; `expressed.nuance` and `invoked.nuance` hold Eb's 36 logits, a corpus'
+    own classes their name. Base Tr
+    takes part where the plan has it: then `activations` and every row's source are wanted. `ledger` is told
+    what each fold's models were trained on and predicted."""
     whole: dict[str, Columns] = {}
-    for train, held in splits(fold):
-        models = text.fit(features, targets, train & targets.learned, plan, taxonomy)
+    for number, (train, held) in enumerate(splits(fold)):
+        used = train & targets.learned
+        models = text.fit(features, targets, used, plan, taxonomy)
         part = rows_of(features, held)
+        if activations is not None and plan.transformer is not None:
+            net = transformer.fit(
+                activations,
+                targets,
+                used,
+                sources,
+                plan.transformer,
+                taxonomy,
+                seed=plan.seed,
+            )
+            models = replace(models, tuned=net.heads)
+            part = replace(part, tuned=transformer.pooled(net, activations, np.flatnonzero(held)))
         predicted = bases(models, part)
         scores = models.embedding.predict(part.dense)
+        for name, native in targets.native.items():
+            predicted[name] = _native(models, part, name, native.labels)
         for name in ("expressed", "invoked"):
             start = models.embedding.targets.index(nuance_targets(name, taxonomy)[0])
             predicted[f"{name}.nuance"] = {"Eb": scores[:, start : start + 36]}
@@ -52,5 +78,22 @@ def cross_fit(
                     base, np.full((len(fold), *values.shape[1:]), np.nan)
                 )
                 into[held] = values
+        if ledger is not None:
+            ledger.add("base", "text", number, used, held)
         advance(1)
     return whole
+
+
+def _native(models: text.TextModels, part: Features, name: str, labels: Sequence[str]) -> Columns:
+    """Each base's distribution over a corpus' own classes."""
+    wanted = [f"{name}.{label}" for label in labels]
+    heads = {
+        "Ng": (models.ngrams.targets, models.ngrams.predict(part.counts)),
+        "Eb": (models.embedding.targets, models.embedding.predict(part.dense)),
+    }
+    if models.tuned is not None and part.tuned is not None:
+        heads["Tr"] = (models.tuned.targets, models.tuned.predict(part.tuned))
+    return {
+        base: softmax(scores[:, [named.index(target) for target in wanted]])
+        for base, (named, scores) in heads.items()
+    }

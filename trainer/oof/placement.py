@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from trainer.features.targets import Targets
 from trainer.fit import linear, sequence
-from trainer.fit.sequence import Forecaster
+from trainer.fit.sequence import NETS, Forecasters
 from trainer.oof.crossfit import splits
 from trainer.oof.stack import Stacked, stack
 from trainer.plan import Plan
+from trainer.splits.ledger import Ledger
 from worker.events.reflection import Reflection
 from worker.events.timeline import TIMELINE_LIMIT, Moment, Timeline
 from worker.features import context, temporal
@@ -25,7 +26,7 @@ from worker.features import sequence as sequences
 from worker.features.schema import HISTORY
 from worker.features.sequence import Sequences
 from worker.models.heads import DenseHeads
-from worker.place import NET, stacks_of
+from worker.place import NET, by_net, stacks_of
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.bool_]
@@ -53,7 +54,7 @@ class Placed:
     stacks: dict[str, Stacked]
     forecast: DenseHeads
     personal: DenseHeads
-    net: Forecaster
+    net: Forecasters
 
 
 def settle(
@@ -64,16 +65,19 @@ def settle(
     fold: NDArray[np.int64],
     plan: Plan,
     advance: Callable[[int], None],
+    *,
+    ledger: Ledger | None = None,
 ) -> Placed:
     """Place every row that has a label of valence, arousal or congruence; the steps are those of
-    `worker.place.place`."""
+    `worker.place.place`. `ledger` is told what the gates and calibrators were fitted on."""
     rows = np.flatnonzero(np.any([np.isfinite(targets.values[name]) for name in NET], axis=0))
     row = np.concatenate([rows, rows])
     now, folds = static[row], fold[row]
     numbers, steps = _extract(_timelines(reflections, history, rows), static[rows])
     known = steps.mask[:, -1] > 0
     people = Counter(reflection.user_id for reflection in reflections)
-    diary = np.array([people[reflections[number].user_id] > 1 for number in row])
+    persons = [reflections[number].user_id for number in row]
+    diary = np.array([people[person] > 1 for person in persons])
     target = {name: targets.values[name][row] for name in NET}
     weight = {name: targets.weight[name][row] for name in NET}
     in_diary = {name: weight[name] * diary for name in NET}
@@ -84,9 +88,7 @@ def settle(
     evenly = {name: column * known / targets.dampened[row] for name, column in weight.items()}
     personal, meant = _linear(own, target, evenly, folds, plan.personal_penalty)
     net, recalled = _net(steps, target, in_diary, known, folds, plan, advance)
-    stacked = stacks_of(
-        now, known, {"Tm": expected, "GRU": np.where(known[:, None], recalled, np.nan)}, meant
-    )
+    stacked = stacks_of(now, known, {"Tm": expected, **by_net(recalled, known)}, meant)
     around = context.extract(now, numbers)
     blind = context.ahead(around)
     stacks: dict[str, Stacked] = {}
@@ -95,7 +97,8 @@ def settle(
         ahead = name != label
         stacks[name] = stack(
             tuple(columns), columns, target[label], (in_diary if ahead else weight)[label],
-            blind if ahead else around, folds, penalty=plan.gate_penalty,
+            blind if ahead else around, folds,
+            persons=persons, plan=plan, name=name, ledger=ledger, row=row,
         )  # fmt: skip
     return Placed(
         row=row,
@@ -194,8 +197,8 @@ def _net(
     fold: NDArray[np.int64],
     plan: Plan,
     advance: Callable[[int], None],
-) -> tuple[Forecaster, Floats]:
-    """The temporal net fitted on all known rows, and cross-fitted [m, 3]."""
+) -> tuple[Forecasters, Floats]:
+    """The temporal nets fitted on all known rows, and cross-fitted [m, 3 * len(NETS)]."""
     goal = np.stack([target[name] for name in NET], axis=1)
     mass = np.stack([weight[name] for name in NET], axis=1)
     usable = known & (mass > 0).any(axis=1)
@@ -203,12 +206,12 @@ def _net(
     def part(rows: Rows) -> Sequences:
         return Sequences(steps=steps.steps[rows], mask=steps.mask[rows], now=steps.now[rows])
 
-    def fit(rows: Rows) -> Forecaster:
+    def fit(rows: Rows) -> Forecasters:
         advance(1)
         masked = np.where(mass[rows] > 0, goal[rows], np.nan)
-        return sequence.fit(part(rows), masked, mass[rows], plan=plan.net, seed=plan.seed)
+        return sequence.fit_all(part(rows), masked, mass[rows], plan=plan.net, seed=plan.seed)
 
-    out = np.full((len(goal), len(NET)), np.nan)
+    out = np.full((len(goal), len(NETS) * len(NET)), np.nan)
     for train, held in splits(fold):
         out[held] = sequence.predict(fit(train & usable), part(held))
     return fit(usable), out

@@ -1,4 +1,4 @@
-"""The temporal net: the last ten moments in, a forecast of now out; a small IR of the bundle on its own
+"""The temporal nets: the last ten moments in, forecasts of now out; one small IR of the bundle on its own
 device plan."""
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class TemporalNet:
         return self._model.placed
 
     def run(self, sequences: Sequences) -> NDArray[np.float64]:
-        """float64 [n, 3]: valence, arousal, congruence."""
+        """float64 [n, 3 a net]: valence, arousal, congruence."""
         parts = (sequences.steps, sequences.mask, sequences.now)
         count = len(sequences.steps)
         futures = []
@@ -55,7 +55,7 @@ class TemporalNet:
                 target[: len(rows)] = rows
             futures.append(self._model.submit(inputs))
         if not futures:
-            return np.zeros((0, 3))
+            return np.zeros((0, self.placed.model.output(0).get_partial_shape()[1].get_length()))
         return np.concatenate([future.result() for future in futures])[:count].astype(np.float64)
 
     def close(self) -> None:
