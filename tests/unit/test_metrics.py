@@ -117,6 +117,13 @@ def test_quantile_ece_and_coverage_of_a_right_and_of_a_narrow_interval() -> None
     assert metrics.quantile_ece(truth, narrow) > 0.1
 
 
+def test_a_quantile_on_which_truths_fall_is_right_when_its_level_lies_in_between() -> None:
+    truth = np.array([0.0] * 30 + [0.5] * 70)  # a scale of three steps; 30 % lie on the end of the range
+    assert metrics.quantile_ece(truth, {0.1: np.zeros(100)}, bins=1) == 0.0
+    assert metrics.quantile_ece(truth, {0.1: np.full(100, 0.2)}, bins=1) == pytest.approx(0.2)
+    assert metrics.quantile_ece(truth, {0.9: np.full(100, 0.2)}, bins=1) == pytest.approx(0.6)
+
+
 def test_composite_r_joins_the_persons_own_correlations_and_that_of_their_means() -> None:
     # two persons: own r are 1 and -1 (mean 0); their means rise together (r = 1, clipped)
     truth = [0.0, 0.2, 0.8, 1.0]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from trainer.evaluate.metrics import ECE_BINS, Paths
+from trainer.evaluate.metrics import ECE_BINS, Paths, under
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -138,8 +138,13 @@ class Sample:
         for one in present:
             known, named = truth == one, chosen == one
             both, either = self._totals((known & named) * 1.0, known * 1.0 + named)
-            scores.append(np.divide(2 * both, either, out=np.zeros_like(both), where=either > 0))
-        return self._estimate(np.mean(scores, axis=0) if scores else np.full(len(self.counts), np.nan))
+            # A class that a resample happens to lack is left out of its mean, as in the sample itself.
+            scores.append(np.divide(2 * both, either, out=np.full_like(both, np.nan), where=either > 0))
+        if not scores:
+            return self._estimate(np.full(len(self.counts), np.nan))
+        drawn = np.isfinite(scores)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return self._estimate(np.nansum(scores, axis=0) / drawn.sum(axis=0))
 
     def hierarchical_f1(self, truth: Sequence[Paths], predicted: Sequence[Paths]) -> Estimate:
         """`metrics.hierarchical_f1`."""
@@ -166,25 +171,29 @@ class Sample:
         return self._ranked(outcome, score, _average_precision)
 
     def ece(self, outcome: Floats, probability: Floats) -> Estimate:
-        return self._estimate(self._binned(outcome, probability, probability))
+        off = outcome - probability
+        return self._estimate(self._binned(probability, lambda sums: np.abs(sums[0]), off, np.ones(len(off))))
 
     def quantile_ece(self, truth: Floats, ends: Floats) -> Estimate:
         """`metrics.quantile_ece` of 80 % intervals [m, 2]."""
-        parts = [
-            self._binned((truth <= ends[:, at]).astype(np.float64), np.full(len(truth), level), ends[:, at])
-            for at, level in enumerate((0.1, 0.9))
-        ]
+        parts = []
+        for at, level in enumerate((0.1, 0.9)):
+            below, upto = under(truth, ends[:, at])
+            gaps = below - level, level - upto, np.ones(len(truth))
+            parts.append(self._binned(ends[:, at], lambda sums: np.maximum(sums[0], sums[1]), *gaps))
         return self._estimate(np.mean(parts, axis=0))
 
-    def _binned(self, observed: Floats, expected: Floats, by: Floats) -> Floats:
-        gap, rows = np.zeros(len(self.counts)), np.zeros(len(self.counts))
+    def _binned(self, by: Floats, gap: Callable[[Floats], Floats], *parts: Floats) -> Floats:
+        """Mean gap (0 where negative) over equal-mass bins in the order of `by`; `gap` takes a bin's sums of
+        `parts`, of which the last counts rows."""
+        total, rows = np.zeros(len(self.counts)), np.zeros(len(self.counts))
         for part in np.array_split(np.argsort(by, kind="stable"), ECE_BINS):
             if len(part):
                 inside = Sample(counts=self.counts, codes=self.codes[part])
-                off, count = inside._totals(observed[part] - expected[part], np.ones(len(part)))
-                gap, rows = gap + np.abs(off), rows + count
+                sums = inside._totals(*(values[part] for values in parts))
+                total, rows = total + np.maximum(gap(sums), 0.0), rows + sums[-1]
         with np.errstate(invalid="ignore", divide="ignore"):
-            return gap / rows
+            return total / rows
 
     def _moments(self, x: Floats, y: Floats) -> list[Floats]:
         # Centred first: the variance of values around .5 would lose digits in sums of squares.

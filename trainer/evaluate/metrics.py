@@ -114,14 +114,25 @@ def ece(outcome: ArrayLike, probability: ArrayLike, bins: int = ECE_BINS) -> flo
 def quantile_ece(truth: ArrayLike, quantiles: Mapping[float, ArrayLike], bins: int = ECE_BINS) -> float:
     """Calibration error of a regression's quantiles (Kuleshov et al. 2018), 0-1, averaged over `quantiles`.
 
-    `quantiles[level]` is the predicted quantile of each row; in equal-mass bins of it the share of truths at
-    or below it should be `level`. For an 80 % interval pass {0.1: low, 0.9: high}.
+    `quantiles[level]` is the predicted quantile of each row; in equal-mass bins of it `level` should lie
+    between the shares of truths below it and at or below it. The two differ only where truths fall on the
+    quantile itself, as on coarse scales and at the ends of the range. For an 80 % interval pass {0.1: low,
+    0.9: high}.
     """
     errors = []
     for level, predicted in quantiles.items():
         y, q = _pair(truth, predicted)
-        errors.append(_binned((y <= q).astype(np.float64), np.full(len(y), level), q, bins))
+        below, upto = under(y, q)
+        parts = [part for part in np.array_split(np.argsort(q, kind="stable"), bins) if len(part)]
+        gaps = [max(below[part].mean() - level, level - upto[part].mean(), 0.0) * len(part) for part in parts]
+        errors.append(float(sum(gaps) / len(y)) if len(y) else float("nan"))
     return float(np.mean(errors)) if errors else float("nan")
+
+
+def under(truth: Vector, quantile: Vector) -> tuple[Vector, Vector]:
+    """Whether each truth lies below its quantile, and at or below it: 0 or 1, [n] each."""
+    below, upto = truth < quantile - 1e-9, truth <= quantile + 1e-9
+    return below.astype(np.float64), upto.astype(np.float64)
 
 
 def coverage(truth: ArrayLike, low: ArrayLike, high: ArrayLike) -> float:

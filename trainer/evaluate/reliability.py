@@ -130,10 +130,13 @@ def forest(figures: Sequence[Figure]) -> str:
             values = list(one.references.values())
             axis.plot(values, [line] * len(values), "|", color=_REFERENCE, ms=9, mew=1.5,
                       label="simple references" if not line else None)  # fmt: skip
-        names = [f"{one.slice}: {one.variable} {one.metric} ({one.regime})" for one in reversed(figures)]
+        names = [
+            f"{one.slice}: {one.variable} {one.metric} ({one.regime})".replace("_", " ")
+            for one in reversed(figures)
+        ]
         axis.set_yticks(range(len(names)), names)
         axis.grid(axis="x", color=_SOFT, alpha=0.3)
-        axis.legend(frameon=False, loc="lower right", fontsize=8)
+        canvas.legend(frameon=False, loc="outside upper right", ncols=2, fontsize=8)
         return address(canvas)
 
 
