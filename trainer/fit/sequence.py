@@ -53,6 +53,8 @@ class Attentive(nn.Module):
         super().__init__()
         self.seen = nn.Linear(len(STEPS), 2 * hidden)
         self.place = nn.Parameter(torch.zeros(SEQUENCE_LENGTH, 2 * hidden))
+        # To begin with, what is recent is heard best.
+        self.recency = nn.Parameter(torch.linspace(-4.0, 0.0, SEQUENCE_LENGTH))
         self.asked = nn.Linear(len(NOW), hidden)
         self.inner = nn.Linear(hidden + len(NOW), hidden)
         self.out = nn.Linear(hidden, OUTPUTS)
@@ -64,7 +66,7 @@ class Attentive(nn.Module):
         told = (self.seen(steps) + self.place).reshape(-1, SEQUENCE_LENGTH, 2, self.HEADS, each)
         key, value = told[:, :, 0].transpose(1, 2), told[:, :, 1].transpose(1, 2)
         query = self.asked(now).reshape(-1, self.HEADS, 1, each)
-        unheard = (mask - 1.0)[:, None, None, :] * _UNHEARD
+        unheard = self.recency + (mask - 1.0)[:, None, None, :] * _UNHEARD
         heard = torch.softmax((query * key).sum(dim=3)[:, :, None, :] * each**-0.5 + unheard, dim=3)
         known = (heard @ value).reshape(-1, self.hidden)
         inner = torch.nn.functional.gelu(self.inner(torch.cat([known, now], dim=1)))
