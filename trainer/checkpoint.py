@@ -79,7 +79,8 @@ class Checkpoint:
         arrays_: dict[str, Any] = {}
         outline = orjson.dumps(_outline(make(), arrays_))
         part = path.with_name(f".{name}.part-{os.getpid()}.npz")
-        np.savez(part, **{OUTLINE: np.frombuffer(outline, dtype=np.uint8)}, **arrays_)
+        arrays_[OUTLINE] = np.frombuffer(outline, dtype=np.uint8)
+        np.savez(part, **arrays_)
         part.replace(path)
         kept: T = _restore(orjson.loads(outline), arrays_)
         return kept
@@ -165,7 +166,7 @@ def _restore(outline: Any, arrays: Mapping[str, Any]) -> Any:
     module, name = outline["class"]
     if module.split(".")[0] not in PACKAGES:
         raise ValueError(f"{module} is not this project's")
-    kind = getattr(importlib.import_module(module), name)
-    if not dataclasses.is_dataclass(kind):
+    kind: Any = getattr(importlib.import_module(module), name)
+    if not hasattr(kind, "__dataclass_fields__"):
         raise ValueError(f"{name} is not a dataclass")
     return kind(**{field: _restore(one, arrays) for field, one in outline["fields"].items()})

@@ -6,14 +6,18 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from trainer import plan as plans
+from trainer.blend.material import Material
 from trainer.errors import TrainerError
 from trainer.features.targets import Targets
 from trainer.fit import linear
-from trainer.hpo import objective, spaces, study
+from trainer.hpo import forecast, gates, objective, spaces, study
 from trainer.hpo.objective import Judged
 from trainer.hpo.ridge import Moments, Ridges
-from trainer.plan import Linear, Plan, Trees
+from trainer.oof.timelines import Laid
+from trainer.plan import Linear, Net, Plan, Trees
 from worker.features.assemble import Features
+from worker.features.schema import SEQUENCE_LENGTH
+from worker.features.sequence import NOW, STEPS, Sequences
 
 LINEAR = Linear(value=0.5, classes=0.01, flags=0.01, steps=8)
 TRIALS = 14
@@ -318,6 +322,57 @@ def test_rows_of_a_validation_part_are_judged_by_models_of_the_train_part_only(w
     (held,) = judge.folds(plan_of(), full=True)
 
     assert set(fold[held.rows]) == {2}
+
+
+@pytest.fixture
+def laid():
+    rng = np.random.default_rng(3)
+    rows, names = 60, ("valence", "arousal", "congruence")
+    numbers = rng.normal(size=(rows, 6))
+    return Laid(
+        row=np.arange(rows),
+        numbers=numbers,
+        own=rng.normal(size=(rows, 4)),
+        steps=Sequences(
+            steps=rng.normal(size=(rows, SEQUENCE_LENGTH, len(STEPS))).astype(np.float32),
+            mask=np.ones((rows, SEQUENCE_LENGTH), dtype=np.float32),
+            now=np.zeros((rows, len(NOW)), dtype=np.float32),
+        ),
+        known=np.arange(rows) % 5 > 0,
+        diary=np.arange(rows) % 10 > 0,
+        fold=np.arange(rows) % 3,
+        target={name: np.clip(0.5 + 0.2 * numbers[:, 0], 0, 1) for name in names},
+        weight=dict.fromkeys(names, np.ones(rows)),
+        dampened=np.ones(rows),
+    )
+
+
+def test_the_forecast_is_judged_on_people_with_a_past_and_nets_are_fitted_once_a_setting(laid, monkeypatch):
+    fitted = []
+    real = forecast.sequence.fit_all
+    monkeypatch.setattr(forecast.sequence, "fit_all", lambda *a, **k: fitted.append(1) or real(*a, **k))
+    searched, plan = forecast.Forecasts(laid), plan_of()
+    plan = plan.model_copy(update={"net": Net(hidden=4, epochs=1)})
+    loose = list(searched.folds(plan, full=False))
+    tight = list(searched.folds(spaces.applied(plan, "comparator", {"forecast_penalty": 1e3}), full=False))
+
+    assert len(fitted) == 3
+    for number, part in enumerate(loose):
+        assert set(part.rows % 3) == {number}
+        assert laid.diary[part.rows].all()
+    assert np.concatenate([p.losses for p in loose]).mean() < np.concatenate([p.losses for p in tight]).mean()
+
+
+def test_gates_are_judged_by_their_share_of_the_plain_averages_loss():
+    rng = np.random.default_rng(6)
+    truth = rng.random(300)
+    columns = {"good": truth + rng.normal(0, 0.02, 300), "bad": rng.random(300)}
+    material = Material.of(tuple(columns), columns, truth, np.ones(300), rng.normal(size=(300, 2)))
+    stack = gates.Stack(material=material, fold=np.arange(300) % 3, row=np.arange(300))
+    parts = list(gates.Gates({"valence": stack}).folds(plan_of(), full=True))
+
+    assert [set(part.rows % 3) for part in parts] == [{0}, {1}, {2}]
+    assert np.concatenate([part.losses for part in parts]).mean() < 0.2
 
 
 @pytest.mark.parametrize("name", ["quick", "starter", "full", "research"])

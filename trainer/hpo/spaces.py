@@ -84,7 +84,7 @@ class Range(BaseModel):
     def draw(self, trial: BaseTrial, name: str, own: Value) -> Value:
         """The value `trial` takes; `own` is the plan's."""
         if self.choices:
-            return trial.suggest_categorical(name, self.choices)  # type: ignore[return-value]
+            return trial.suggest_categorical(name, self.choices)
         assert self.low is not None
         assert self.high is not None
         if isinstance(own, int):
@@ -126,8 +126,8 @@ class Search(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     trials: Annotated[dict[str, int], AfterValidator(_studied)] = Field(default_factory=dict)
     tree_rows: int = Field(default=4000, ge=100)
-    net_rows: int = Field(default=3000, ge=100)
-    gate_rows: int = Field(default=6000, ge=100)
+    net_rows: int = Field(default=1500, ge=100)
+    gate_rows: int = Field(default=4000, ge=100)
     spaces: Annotated[dict[str, dict[str, Range]], AfterValidator(_known)] = Field(default_factory=dict)
 
     def check(self, plan: Plan) -> None:
