@@ -108,6 +108,7 @@ def extract(
     weight["risk"] = _weight(rows, "risk", plan) * np.where(assumed, no_risk, 1.0) * judged
     seen = np.ones(len(rows), dtype=bool) if learned is None else learned
     person = np.unique([row.reflection.user_id for row in rows], return_inverse=True)[1]
+    kinds = {"expressed": expressed, "invoked": invoked, "risk": np.nan_to_num(risk)}
     return Targets(
         learned=seen,
         dampened=_dampening(rows, plan),
@@ -119,7 +120,14 @@ def extract(
         invoked=invoked,
         nuances=nuances,
         risk=risk,
-        weight={name: limited(column * seen, person, plan.person_share) for name, column in weight.items()},
+        weight={
+            name: limited(
+                _by_class(column * seen, kinds.get(name), person, plan.person_share),
+                person,
+                plan.person_share,
+            )
+            for name, column in weight.items()
+        },
     )
 
 
@@ -139,6 +147,18 @@ def limited(weight: Floats, person: NDArray[np.intp], share: float) -> Floats:
             break
         rest -= total
     return np.asarray(weight * np.minimum(1.0, ceiling / np.maximum(totals, 1e-300))[person])
+
+
+def _by_class(weight: Floats, mass: Floats | None, person: NDArray[np.intp], share: float) -> Floats:
+    """`weight` [n] of which nobody holds more than their share within any class of `mass` [n, k] either: a
+    hundredth of all rows may be half of a rare flag's."""
+    if mass is None:
+        return weight
+    for column in mass.T:
+        held = weight * column
+        bounded = limited(held, person, share)
+        weight = weight * np.divide(bounded, held, out=np.ones_like(held), where=held > 0)
+    return weight
 
 
 def _value(row: Labelled, name: str, plan: Plan) -> float:
