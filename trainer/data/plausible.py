@@ -8,6 +8,7 @@ label (emotions in sitcom dialogue) is read with r .17 from 1,000 rows, shuffled
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -80,7 +81,7 @@ def check(
     findings: list[Finding] = []
     for source in sorted(set(sources.tolist())):
         here = np.flatnonzero(sources == source)
-        own = [rows[at] for at in here]
+        own = [rows[at] for at in here.tolist()]
         distinct = len({row.reflection.text for row in own})
         if len(own) >= FEWEST and distinct < ALIKE * len(own):
             told = f"only {distinct} texts differ: it is a constant column, or a broken export"
@@ -142,7 +143,7 @@ def _judge(
     evidence = None
     kinds = count
     if label.startswith("risk."):
-        kinds = min(np.count_nonzero(columns > 0.5), np.count_nonzero(columns <= 0.5))
+        kinds = int(min(np.count_nonzero(columns > 0.5), np.count_nonzero(columns <= 0.5)))
     if problem is None and count >= PROBED and kinds >= PROBED / 6:
         evidence = probe.read(features, columns, person, seed=seed)
         problem = _unrelated(evidence, count)
@@ -216,7 +217,7 @@ def _meaning(values: Floats, words: Floats) -> str | None:
     means = [float(part.mean()) for part in (unpleasant, pleasant)]
     errors = [float(part.std() / np.sqrt(len(part))) for part in (unpleasant, pleasant)]
     seen = f"texts of unpleasant words average {means[0]:.2f}, of pleasant words {means[1]:.2f}"
-    if means[0] - means[1] > 2 * float(np.hypot(*errors)):
+    if means[0] - means[1] > 2 * math.hypot(*errors):
         return f"{seen}: the scale is reversed, use 1 - x"
     # People in distress rate pleasant words low too, but now and then something high.
     low, high = np.quantile(values, [0.01, 0.99])

@@ -135,7 +135,7 @@ def limited(weight: Floats, person: NDArray[np.intp], share: float) -> Floats:
     """Row weights [n] of which nobody (`person` [n], numbered from 0) holds more than `share` of the sum, or
     twice an equal part where there are too few people for that: who labels much or wrongly bends no fit."""
     totals = np.bincount(person, weights=weight)
-    limit = max(share, 2.0 / max(np.count_nonzero(totals), 1))
+    limit = max(share, 2.0 / max(int(np.count_nonzero(totals)), 1))
     if limit >= 1.0 or totals.max(initial=0.0) <= limit * totals.sum():
         return weight
     most = np.sort(totals)[::-1]
