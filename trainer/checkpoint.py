@@ -105,7 +105,7 @@ def opened(out: Path, *, key: str, say: Callable[[str], None]) -> Iterator[Check
         if found != key:
             stale = [path for path in folder.iterdir() if path.name != "lock"]
             for path in stale:
-                path.unlink()
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
             if stale:
                 say(f"{folder} holds another plan, other rows or an older version: starting anew")
             mark.write_text(key, encoding="ascii")

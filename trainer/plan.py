@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from trainer.errors import TrainerError
 from trainer.hpo.spaces import Search
+from worker.inference.minilm import LAYERS
 
 FOLDER = Path(__file__).with_name("plans")
 DISTRIBUTIONS = ("expressed", "invoked")
@@ -102,8 +103,8 @@ class Net(Part):
 
 
 class Gates(Part):
-    """Which gates are tried over each variable's bases, and the trees of the boosted one. The plain average and
-    the best base are always tried: they are what a learned gate has to beat."""
+    """Which gates are tried over each variable's bases, and the trees of the boosted one. The plain average
+    and the best base are always tried: they are what a learned gate has to beat."""
 
     learned: tuple[Literal["constant", "linear", "boosted"], ...] = ("constant", "linear", "boosted")
     rounds: int = Field(default=15, ge=1)
@@ -121,7 +122,7 @@ class Transformer(Part):
     layers: int = Field(default=2, ge=1, le=5)
     epochs: int = Field(default=2, ge=1)
     batch: int = 32
-    learning_rate: float = 3e-4
+    learning_rate: float = 5e-4
     head_rate: float = 1e-3
     weight_decay: float = 0.01
     dropout: float = 0.1
@@ -176,6 +177,11 @@ class Plan(Part):
     def _searchable(self) -> Plan:
         self.search.check(self)
         return self
+
+    @property
+    def depth(self) -> int:
+        """How many of the encoder's layers base Tr shares with the frozen encoder."""
+        return LAYERS - (self.transformer.layers if self.transformer is not None else 0)
 
     def source(self, name: str) -> Source:
         """How `name` takes part; a source the plan does not name counts as it is."""

@@ -18,18 +18,29 @@ def expected(plan: Plan, rows: int) -> dict[str, float]:
     """Seconds of each step on two cores, from the plan and the labelled rows, as measured. Only their ratios
     matter: what the run itself has taken so far sets the scale."""
     thousands = rows / 1000.0
-    trials = sum(plan.search.trials.values())
     each = {
         "split": 0.35 * thousands,
         "extract features": 1.0 * thousands,
-        "search": (0.15 + 0.03 * thousands) * trials,
-        "cross-fit the text bases": 0.9 * thousands * plan.folds,
+        **{
+            f"search {name}": (0.15 + 0.03 * thousands) * trials
+            for name, trials in plan.search.trials.items()
+        },
+        "cross-fit the text bases": (0.9 * thousands + _tuning(plan, thousands)) * plan.folds,
         "stack what one text tells": 0.3 * thousands,
         "cross-fit the timelines": 0.05 * thousands * (plan.folds + 1) * plan.net.epochs,
         "decide and measure": 0.2 * thousands,
-        "refit on all rows": 1.0 * thousands,
+        "refit on all rows": 1.0 * thousands + _tuning(plan, thousands),
+        "prove and write": 10.0,
     }
     return {name: seconds for name, seconds in each.items() if seconds > 0}
+
+
+def _tuning(plan: Plan, thousands: float) -> float:
+    """Seconds of one fit of base Tr."""
+    if plan.transformer is None:
+        return 0.0
+    rows = min(thousands, (plan.transformer.rows or 1e9) / 1000.0)
+    return 1.6 * rows * plan.transformer.layers * plan.transformer.epochs
 
 
 class Steps:

@@ -11,30 +11,45 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache, partial
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from trainer import checkpoint, progress
 from trainer import plan as plans
-from trainer.data import labelled, synthetic
+from trainer.data import labelled, plausible, synthetic
 from trainer.data.corpora.importer import FOLDERS, import_corpus
 from trainer.data.labelled import Labelled
 from trainer.errors import TrainerError
 from trainer.evaluate import report
 from trainer.export import card, facts, openvino
-from trainer.features import build, targets
-from trainer.fit import text
-from trainer.oof import appraisal, crossfit, decision, placement
+from trainer.export import fork as forking
+from trainer.features import activations, build, targets
+from trainer.features import asked as asking
+from trainer.fit import text, transformer
+from trainer.hpo import study
+from trainer.hpo.search import Searcher
+from trainer.oof import appraisal, crossfit, decision, placement, timelines
 from trainer.plan import Plan
 from trainer.settings import TrainerSettings
-from trainer.splits import selection, split
+from trainer.splits import ledger as lineage
+from trainer.splits import record, selection, split
+from trainer.splits.ancestry import ancestry
+from trainer.splits.check import refuse
+from trainer.splits.holdout import VALIDATION
+from trainer.splits.leakage import to_json
+from trainer.splits.ledger import REFIT
 from worker.bundle import writer
 from worker.bundle.contents import Contents
 from worker.bundle.manifest import Manifest
 from worker.errors import FeltsenseError
 from worker.events.taxonomy import taxonomy
+from worker.inference.encoder import Encoder
 
 STARTER = Path(__file__).parent.parent / "worker" / "starter"
 
@@ -56,48 +71,93 @@ def fit(
     labelled_rows: Sequence[Labelled], plan: Plan, out: Path, console: Console, settings: TrainerSettings
 ) -> Manifest:
     """The recipe itself. Everything above the bases sees out-of-fold columns only; the bases are refitted
-    on all rows at the end."""
+    on all rows of the train part at the end. Stopped at any point, the same call goes on from what it had
+    computed."""
     tree = taxonomy()
-    rows = selection.select(labelled_rows, plan)
-    reflections = [row.reflection for row in rows]
-    with _progress(console) as progress:
-        step = _Steps(progress)
+    key = checkpoint.key_of(plan, labelled_rows)
+    with (
+        checkpoint.opened(out, key=key, say=partial(console.print, markup=False, soft_wrap=True)) as kept,
+        study.storage(settings.study_address, kept.folder) as store,
+        progress.steps(console, plan, len(labelled_rows)) as step,
+    ):
         step("split", 1)
-        parts = split.make(rows, plan, tree, count=plan.folds, seed=plan.seed)
-        fold = parts.fold
-        goals = targets.extract(rows, plan, tree, parts.learned)
+        taken = selection.select(labelled_rows, plan)
+        parts = split.make(taken, plan, tree, count=plan.folds, seed=plan.seed)
+        ledger = parts.ledger()
+        rows, aside = _of(taken, parts.inside), _of(taken, parts.part == VALIDATION)
+        fold, reflections = parts.fold[parts.inside], [row.reflection for row in rows]
+        goals = targets.extract(rows, plan, tree, parts.learned[parts.inside])
         if missing := goals.missing():
             raise TrainerError(
                 f"no row is labelled for {', '.join(missing)}: add a source that is (`feltsense synth`)"
             )
 
-        step("extract features", 2 * len(rows))
-        features, screens = build.build(
-            reflections, tree, bits=plan.ngram_bits, settings=settings, advance=step.advance
-        )
+        # Validation rows have features for the search's verdict alone: nothing is fitted on them.
+        step("extract features", 2 * len(rows) + 2 * len(aside))
+        every, floors = kept.keep(
+            "features",
+            lambda: build.build(
+                [*reflections, *(row.reflection for row in aside)],
+                tree, bits=plan.ngram_bits, settings=settings, advance=step.advance,
+            ),
+        )  # fmt: skip
+        features, screens = build.rows_of(every, np.arange(len(rows))), floors[: len(rows)]
+        plausible.check(rows, features.lexical, features.dense[:, : Encoder.width], seed=plan.seed)
+
+        people = [row.reflection.user_id for row in (*rows, *aside)]
+        search = Searcher(store=store, key=key, people=people, step=step, keep=kept.keep)
+        judged = np.concatenate([goals.learned, ~parts.record.shared[parts.part == VALIDATION]])
+        plan = search.texts(plan, every, targets.extract([*rows, *aside], plan, tree, judged), fold)
+
+        normal = cache(lambda: build.normalised(reflections))
+        answers, asked = asking.ask(normal, settings=settings, step=step)
+        features = replace(features, asked=answers)
+        lower = cache(lambda: activations.compute(normal(), depth=plan.depth))
 
         step("cross-fit the text bases", plan.folds)
-        columns = crossfit.cross_fit(features, goals, fold, plan, tree, step.advance)
+        sources = [row.source for row in rows]
+        columns = crossfit.cross_fit(
+            features, goals, fold, plan, tree, step.advance,
+            sources=sources, activations=lower, ledger=ledger, keep=kept.keep,
+        )  # fmt: skip
 
+        plan = search.gates(plan, columns, goals, appraisal.alone(reflections, features), fold)
         step("stack what one text tells", 1)
-        appraised = appraisal.settle(reflections, features, goals, columns, fold, plan, tree)
+        appraised = appraisal.settle(reflections, features, goals, columns, fold, plan, tree, ledger=ledger)
 
+        laid = timelines.lay(reflections, appraised.static, appraised.history, goals, fold)
+        plan = search.timelines(plan, laid)
         step("cross-fit the timelines", plan.folds + 1)
         placed = placement.settle(
-            reflections, appraised.static, appraised.history, goals, fold, plan, step.advance
+            laid, appraised.static, people, plan, step.advance, ledger=ledger, keep=kept.keep
         )
 
         step("decide and measure", 1)
-        decided = decision.settle(goals, columns, screens, appraised, placed, fold)
-        metrics = report.measure(rows, goals, columns, appraised, placed, decided)
-
-        step("refit on all rows", 1)
-        models = text.fit(features, goals, goals.learned, plan, tree)
-
-    with tempfile.TemporaryDirectory() as scratch:
-        temporal = Path(scratch) / "temporal.xml"
-        openvino.export(placed.net, temporal)
+        decided = decision.settle(goals, columns, screens, appraised, placed, fold, ledger=ledger)
         stacks = {**appraised.stacks, **placed.stacks}
+        metrics = report.measure(rows, goals, columns, appraised, placed, decided)
+        metrics["stacks"] = {name: stacked.record for name, stacked in stacks.items()}
+        metrics["coverage by slice"] = decided.coverage
+
+        step("refit on all rows", 2)
+        models = kept.keep("refit", lambda: text.fit(features, goals, goals.learned, plan, tree))
+        ledger.add("base", "text", REFIT, goals.learned)
+        step.advance(1)
+        tuned = None
+        if plan.transformer is not None:
+            recipe = plan.transformer
+            tuned = kept.keep(
+                "refit-transformer",
+                lambda: transformer.fit(lower(), goals, goals.learned, sources, recipe, tree, seed=plan.seed),
+            )
+
+        step("prove and write", 1)
+        checks = ancestry(parts.record, ledger)
+        refuse(checks)
+        temporal, fork = kept.folder / "temporal.xml", kept.folder / "fork.npz"
+        openvino.export(placed.net, temporal)
+        if tuned is not None:
+            metrics["parity of base Tr"] = forking.export(tuned, fork, normal(), lower(), settings=settings)
         contents = Contents(
             trees=models.trees,
             ngrams=models.ngrams,
@@ -105,6 +165,8 @@ def fit(
             emotion=appraised.emotion,
             forecast=placed.forecast,
             personal=placed.personal,
+            fork=fork if tuned is not None else None,
+            tuned=tuned.heads if tuned is not None else None,
             temporal=temporal,
             gates={name: stacked.gate for name, stacked in stacks.items()},
             calibrators={**{name: stacked.calibrator for name, stacked in stacks.items()}, **decided.flags},
@@ -114,39 +176,20 @@ def fit(
             micro_scale=decision.MICRO_SCALE,
             risk_thresholds=decided.risk_thresholds,
         )
-        known = facts.of(rows, plan, metrics=metrics, leakage=parts.certificate)
-        return writer.write(out, contents, facts=known, trees=models.texts, card=card.write(known))
+        certificate = {**parts.certificate, "ancestry": to_json(checks)}
+        known = facts.of(rows, plan, metrics=metrics, leakage=certificate)
+        return writer.write(
+            out,
+            contents,
+            facts={**known, "tuning": search.tuning, "asked": asked},
+            trees=models.texts,
+            card=card.write(known),
+            attachments={record.NAME: parts.record.to_bytes(), lineage.NAME: ledger.to_bytes()},
+        )
 
 
-class _Steps:
-    """The progress bar's current step."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._task: TaskID | None = None
-
-    def __call__(self, name: str, total: int) -> None:
-        self.finish()
-        self._task = self._progress.add_task(name, total=total)
-
-    def advance(self, done: int) -> None:
-        if self._task is not None:
-            self._progress.advance(self._task, done)
-
-    def finish(self) -> None:
-        if self._task is not None:
-            for task in self._progress.tasks:
-                self._progress.update(task.id, completed=task.total)
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description:<28}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-    )
+def _of(rows: Sequence[Labelled], mask: NDArray[np.bool_]) -> list[Labelled]:
+    return [row for row, chosen in zip(rows, mask, strict=True) if chosen]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -163,8 +206,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             files = [file for path in options.data for file in _files(path, Path(scratch), recipe, console)]
             rebuild(files, options.plan, options.out, console)
     except FeltsenseError as error:
-        console.print(f"[red]{error}[/red]")
+        console.print(str(error), style="red", markup=False)
         return error.exit_code
+    except KeyboardInterrupt:
+        console.print("stopped; the same command goes on from here")
+        return 130
     return 0
 
 

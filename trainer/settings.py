@@ -39,3 +39,8 @@ class TrainerSettings(BaseSettings):
     llm_concurrency: int = Field(
         default=4, ge=1, le=64, description="Questions under way to the endpoint at once."
     )
+
+    @property
+    def study_address(self) -> str | None:
+        """`study_url` in the clear."""
+        return None if self.study_url is None else self.study_url.get_secret_value()

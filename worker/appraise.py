@@ -78,6 +78,8 @@ def bases(contents: TextModels, features: Features) -> dict[str, Columns]:
                 columns[name][base] = softmax(np.stack([named[target] for target in targets], axis=1))
         if RISK[0] in named:
             columns["risk"][base] = np.stack([named[target] for target in RISK], axis=1)
+    for name, answers in (features.asked or {}).items():
+        columns[name]["Ll"] = answers
     return columns
 
 

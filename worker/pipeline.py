@@ -11,11 +11,11 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from scipy.sparse import csr_matrix
 
 from worker.appraise import appraise, risk_of
 from worker.bundle.reader import Bundle, load
-from worker.errors import BundleRefused
+from worker.errors import BundleRefused, UsageError
 from worker.events.perception import Appraisal, Perception, Placement, Risk, Trace
 from worker.events.reflection import Reflection, parse
 from worker.events.taxonomy import Taxonomy, taxonomy
@@ -38,6 +38,9 @@ from worker.inference.temporal_net import TemporalNet
 from worker.place import place
 from worker.risk.screen import screen
 from worker.settings import Settings
+
+if TYPE_CHECKING:
+    from worker.inference.llm import Asker
 
 Embeddings = NDArray[np.float32]
 BATCH = 256
@@ -60,13 +63,20 @@ class Pipeline:
     """One bundle and one encoder, ready to perceive. Steps may be called from several threads at once."""
 
     def __init__(
-        self, bundle: Bundle, encoder: Encoder, net: TemporalNet, anchors: Anchors, words: Taxonomy
+        self,
+        bundle: Bundle,
+        encoder: Encoder,
+        net: TemporalNet,
+        anchors: Anchors,
+        words: Taxonomy,
+        asker: Asker | None,
     ) -> None:
         self._bundle = bundle
         self._encoder = encoder
         self._net = net
         self._anchors = anchors
         self._taxonomy = words
+        self._asker = asker
         self.model_version = bundle.manifest.model_version
 
     @classmethod
@@ -96,7 +106,7 @@ class Pipeline:
         )
         phrases = encoder.encode([phrase for _, phrase in taxonomy().anchors()])
         anchors = Anchors.of(phrases[:, : Encoder.width])
-        return cls(loaded, encoder, net, anchors, taxonomy())
+        return cls(loaded, encoder, net, anchors, taxonomy(), _asker(loaded, chosen))
 
     def screen(self, reflections: Sequence[Reflection]) -> list[Risk]:
         """The lexical risk floor, which needs no model and is committed before any runs."""
@@ -121,10 +131,14 @@ class Pipeline:
 
     def appraise(self, readings: Readings, embeddings: Embeddings) -> list[Appraisal]:
         """Stage A: everything that depends on the text alone."""
+        features = assemble(readings.lexical, readings.counts, embeddings, self._anchors)
+        if self._asker is not None:
+            answers = self._asker.ask([one.normal for one in readings.texts])
+            features = replace(features, asked=answers.columns())
         return appraise(
             self._bundle.contents,
             self._taxonomy,
-            assemble(readings.lexical, readings.counts, embeddings, self._anchors),
+            features,
             reflections=readings.reflections,
             languages=[one.language for one in readings.texts],
             screens=readings.screens,
@@ -185,6 +199,8 @@ class Pipeline:
     def close(self) -> None:
         self._encoder.close()
         self._net.close()
+        if self._asker is not None:
+            self._asker.close()
 
     def __enter__(self) -> Pipeline:
         return self
@@ -193,3 +209,20 @@ class Pipeline:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _asker(bundle: Bundle, settings: Settings) -> Asker | None:
+    """Base Ll, where the settings name an endpoint and the bundle was fitted on the answers of its model:
+    another's would be weighed by what this one was worth."""
+    if settings.llm_url is None or bundle.manifest.asked is None:
+        return None
+    from worker.inference.llm import Asker  # its HTTP client is not imported where nobody asks
+
+    asker = Asker.open(settings)
+    if asker is not None and asker.identity != bundle.manifest.asked:
+        asker.close()
+        raise UsageError(
+            f"the bundle's base Ll was fitted on answers of {bundle.manifest.asked!r}, the endpoint is "
+            f"{asker.identity!r}: set FELTSENSE_LLM_MODEL, or leave FELTSENSE_LLM_URL unset to mask it"
+        )
+    return asker

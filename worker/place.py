@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 NET = ("valence", "arousal", "congruence")
 """Order of a temporal net's outputs."""
 NETS = ("GRU", "TT")
-"""The temporal nets, a GRU and a transformer, in the order of the IR's outputs; a bundle may lack the last."""
+"""The temporal nets, GRU and transformer, in the order of the IR's outputs; a bundle may lack the last."""
 
 
 def place(

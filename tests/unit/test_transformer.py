@@ -38,7 +38,7 @@ def texts(people):
 @pytest.fixture(scope="module")
 def learned(people, texts):
     """Activations, targets, and a model tuned on all rows."""
-    lower = activations.compute(texts, depth=DEPTH, advance=lambda _: None)
+    lower = activations.compute(texts, depth=DEPTH)
     goals = targets.extract(people, read("quick"), taxonomy())
     return lower, goals, tuned(lower, goals, np.ones(len(people), dtype=bool), PLAN)
 

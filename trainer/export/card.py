@@ -6,6 +6,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from trainer.evaluate import floors, report
+
+TELLING = 0.02
+"""A slice is shown where a base's mean weight differs this much from that over all rows."""
 GRADES = {
     "measured": "trained and judged on people's or raters' own labels of this very thing",
     "proxy": "trained and judged on labels of something close to it",
@@ -59,12 +63,10 @@ def write(facts: Mapping[str, Any]) -> str:
         "",
         "| on | figure | value |",
         "|---|---|---|",
-        *(
-            f"| {group} | {name} | {value:.3f} |"
-            for group, figures in facts["metrics"].items()
-            for name, value in figures.items()
-        ),
+        *(f"| {group} | {name} | {value:.3f} |" for group, name, value in report.plain(facts["metrics"])),
         "",
+        *_floors(facts["metrics"]),
+        *_weights(facts["metrics"].get("stacks", {})),
         f"Folds: {facts['leakage']['rows']:,} rows of {facts['leakage']['people']:,} people in "
         f"{facts['splits']['folds']} folds; no person, near-duplicate cluster or equal text lies in two.",
         "",
@@ -74,3 +76,40 @@ def write(facts: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _floors(metrics: Mapping[str, Any]) -> list[str]:
+    if floors.GROUP not in metrics:
+        return []
+    return [
+        "| floor | value | asked | verdict |",
+        "|---|---|---|---|",
+        *(
+            f"| {one.floor.name} | {one.shown} | {one.floor.asked} | {one.word} |"
+            for one in floors.judge(metrics)
+        ),
+        "",
+    ]
+
+
+def _weights(stacks: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """How much each base counts, by the records of `trainer.oof.stack`."""
+    lines = []
+    for name, record in stacks.items():
+        slices: Mapping[str, Mapping[str, float]] = record["weights"]
+        for where, weights in slices.items():
+            whole = slices.get("all", {})
+            off = max(abs(weight - whole.get(base, 0.0)) for base, weight in weights.items())
+            if where == "all" or off >= TELLING:
+                shown = ", ".join(f"{base} {weight:.2f}" for base, weight in weights.items())
+                lines.append(f"| `{name}` | {record['gate']['kind']} | {where} | {shown} |")
+    if not lines:
+        return []
+    return [
+        "## Gate weights by slice",
+        "",
+        "| blend | gate | on | mean weights |",
+        "|---|---|---|---|",
+        *lines,
+        "",
+    ]

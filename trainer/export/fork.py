@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -54,15 +55,16 @@ def export(
 def _served(
     fork: Path, texts: Sequence[str], precision: str, settings: TrainerSettings
 ) -> NDArray[np.float64]:
-    encoder = Encoder.open(
-        cache_dir=fork.parent,
-        plan=("CPU",),
-        precision=precision,
-        threads=settings.inference_threads,
-        streams=settings.streams,
-        fork=fork,
-    )
-    try:
-        return encoder.encode(texts)[:, Encoder.width :].astype(np.float64)
-    finally:
-        encoder.close()
+    with tempfile.TemporaryDirectory() as scratch:
+        encoder = Encoder.open(
+            cache_dir=Path(scratch),
+            plan=("CPU",),
+            precision=precision,
+            threads=settings.inference_threads,
+            streams=settings.streams,
+            fork=fork,
+        )
+        try:
+            return encoder.encode(texts)[:, Encoder.width :].astype(np.float64)
+        finally:
+            encoder.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,8 +55,8 @@ class Activations:
         return (cut[number] for number in shuffled)
 
 
-def compute(texts: Sequence[str], *, depth: int, advance: Callable[[int], None]) -> Activations:
-    """Activations of normalised texts behind `depth` layers; `advance` is told texts done."""
+def compute(texts: Sequence[str], *, depth: int) -> Activations:
+    """Activations of normalised texts behind `depth` layers."""
     tokenizer = Tokenizer.from_file(str(minilm.model_folder() / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.enable_truncation(minilm.MAX_TOKENS)
@@ -76,5 +76,4 @@ def compute(texts: Sequence[str], *, depth: int, advance: Callable[[int], None])
             out = lower(torch.from_numpy(padded), bert.bias(torch.from_numpy(real)))
             places = (start[rows][:, None] + at)[real]
             tokens[torch.from_numpy(places)] = out[torch.from_numpy(real)].to(torch.bfloat16)
-            advance(len(rows))
     return Activations(tokens=tokens, start=start, depth=depth)

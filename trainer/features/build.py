@@ -31,6 +31,7 @@ def rows_of(features: Features, rows: NDArray[np.intp] | NDArray[np.bool_]) -> F
         dense=features.dense[rows],
         micros=features.micros[rows],
         tuned=None if features.tuned is None else features.tuned[rows],
+        asked=features.asked and {name: column[rows] for name, column in features.asked.items()},
     )
 
 
@@ -59,6 +60,11 @@ def build(
     anchors = Anchors.of(vectors[: len(phrases)])
     stacked = vstack(counts, format="csr")
     return assemble(np.concatenate(parts), stacked, vectors[len(phrases) :], anchors), np.stack(screens)
+
+
+def normalised(reflections: Sequence[Reflection]) -> list[str]:
+    """The texts as the encoder reads them."""
+    return [text.read(reflection.text, reflection.lang).normal for reflection in reflections]
 
 
 def embed(texts: Sequence[str], *, settings: TrainerSettings, advance: Progress) -> NDArray[np.float32]:

@@ -180,9 +180,10 @@ def _native(rows: Sequence[Labelled], name: str, plan: Plan, seen: NDArray[np.bo
     for number, one in enumerate(named):
         for label in one:
             mass[number, labels.index(label)] = 1.0 / len(one)
-    labelled = mass.any(axis=1)
-    weight = _dampening(rows, plan) * labelled * seen * _balance(mass, labelled, plan.class_power)
-    return Native(labels=labels, mass=mass, weight=weight)
+    labelled: NDArray[np.bool_] = np.asarray(mass.any(axis=1))
+    weight = _dampening(rows, plan) * _balance(mass, labelled, plan.class_power) * (labelled & seen)
+    person = np.unique([row.reflection.user_id for row in rows], return_inverse=True)[1]
+    return Native(labels=labels, mass=mass, weight=limited(weight, person, plan.person_share))
 
 
 def _classes(paths: Iterable[Sequence[str]] | None, *, none: bool) -> Floats:

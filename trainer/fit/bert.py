@@ -93,7 +93,8 @@ class Lower(nn.Module):
         x = self.norm(x)
         for layer in self.layers:
             x = layer(x, unseen)
-        return x
+        out: Tensor = x
+        return out
 
 
 def upper(weights: Weights, depth: int) -> nn.ModuleList:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -27,6 +27,8 @@ LIST_SCALE = 0.5
 Matrix: TypeAlias = NDArray[np.float32] | csr_matrix
 
 _VALUES = ("valence", "arousal", "willingness")
+TREES = (*_VALUES, "expressed")
+"""What Lx is fitted on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,27 +44,29 @@ class TextModels:
 
 def fit(features: Features, targets: Targets, rows: Rows, plan: Plan, taxonomy: Taxonomy) -> TextModels:
     """Fit on `rows` [n] of the arrays; a row takes part in a target by its weight there."""
-    texts = {
-        name: boosted.fit(
-            features.lexical[used],
-            targets.values[name][used],
-            weight,
-            plan=plan.trees.of(name),
-            seed=plan.seed,
-        )
-        for name, used, weight in ((name, *_used(targets, name, rows)) for name in _VALUES)
-    }
-    used, weight = _used(targets, "expressed", rows)
-    texts["expressed"] = boosted.fit(
-        features.lexical[used], targets.expressed[used].argmax(axis=1), weight,
-        plan=plan.trees.of("expressed"), seed=plan.seed, classes=len(CLASSES),
-    )  # fmt: skip
+    texts = trees(features, targets, rows, plan)
     return TextModels(
         trees={name: Boosted.parse(text) for name, text in texts.items()},
-        ngrams=_ngrams(features.counts, targets, rows, plan),
-        embedding=_embedding(features.dense, targets, rows, plan, taxonomy),
+        ngrams=ngrams(features.counts, targets, rows, plan),
+        embedding=embedding(features.dense, targets, rows, plan, taxonomy),
         texts=texts,
     )
+
+
+def trees(
+    features: Features, targets: Targets, rows: Rows, plan: Plan, names: Sequence[str] = TREES
+) -> dict[str, str]:
+    """Lx: LightGBM's text form of the trees of each target."""
+    texts = {}
+    for name in names:
+        used, weight = _used(targets, name, rows)
+        classes = name == "expressed"
+        goal = targets.expressed[used].argmax(axis=1) if classes else targets.values[name][used]
+        texts[name] = boosted.fit(
+            features.lexical[used], goal, weight,
+            plan=plan.trees.of(name), seed=plan.seed, classes=len(CLASSES) if classes else 0,
+        )  # fmt: skip
+    return texts
 
 
 def native_targets(targets: Targets) -> tuple[str, ...]:
@@ -94,11 +98,12 @@ def standard(dense: Floats) -> tuple[Floats, Floats]:
     return mean, scale
 
 
-def _ngrams(counts: csr_matrix, targets: Targets, rows: Rows, plan: Plan) -> NgramHeads:
+def ngrams(counts: csr_matrix, targets: Targets, rows: Rows, plan: Plan) -> NgramHeads:
+    """Ng: linear heads of weighted n-gram counts."""
     trained = counts[rows]
     seen, idf = vocabulary(trained, plan)
     x = weigh(trained, idf.astype(np.float64))[:, seen].astype(np.float32)
-    inside = _Inside(targets, rows)
+    inside = Inside(targets, rows)
     penalties = plan.ngrams
     parts = [inside.value(x, name, penalties) for name in _VALUES]
     parts += [inside.classes(x, name, penalties) for name in ("expressed", "invoked")]
@@ -116,11 +121,12 @@ def _ngrams(counts: csr_matrix, targets: Targets, rows: Rows, plan: Plan) -> Ngr
     )
 
 
-def _embedding(dense: Floats, targets: Targets, rows: Rows, plan: Plan, taxonomy: Taxonomy) -> DenseHeads:
+def embedding(dense: Floats, targets: Targets, rows: Rows, plan: Plan, taxonomy: Taxonomy) -> DenseHeads:
+    """Eb: linear heads of the embedding and what stands beside it."""
     trained = dense[rows]
     mean, scale = standard(trained)
     x = ((trained - mean) / scale).astype(np.float32)
-    inside = _Inside(targets, rows)
+    inside = Inside(targets, rows)
     penalties = plan.embedding
     values = (*_VALUES, "congruence")
     parts = [inside.exact(x, name, penalties) for name in values]
@@ -139,7 +145,7 @@ def _embedding(dense: Floats, targets: Targets, rows: Rows, plan: Plan, taxonomy
     )
 
 
-class _Inside:
+class Inside:
     """The targets of the training rows, each fitted on the rows that have it; `x` holds the training rows
     only."""
 

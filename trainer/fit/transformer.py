@@ -77,15 +77,16 @@ def fit(
     tasks = _tasks(targets, rows, np.array(sources), plan, taxonomy)
     used = _drawn(tasks, rows, np.array(sources), plan, generator)
     layers = bert.upper(minilm.read_weights(), activations.depth)
-    heads = nn.ModuleList(nn.Linear(HIDDEN, len(task.names)) for task in tasks)
+    heads = [nn.Linear(HIDDEN, len(task.names)) for task in tasks]
     with torch.no_grad():
         for head, task in zip(heads, tasks, strict=True):
             if task.kind == "squared":
-                head.bias.fill_(0.5)  # type: ignore[operator, union-attr]
+                head.bias.fill_(0.5)
+    of_heads = [part for head in heads for part in head.parameters()]
     optimiser = torch.optim.AdamW(
         [
             {"params": layers.parameters(), "lr": plan.learning_rate},
-            {"params": heads.parameters(), "lr": plan.head_rate},
+            {"params": of_heads, "lr": plan.head_rate},
         ],
         weight_decay=plan.weight_decay,
         fused=True,
@@ -97,7 +98,7 @@ def fit(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: min(1.0, (step + 1) / (_WARM_UP * total)) * max(0.0, 1.0 - step / total)
     )
-    parameters = [*layers.parameters(), *heads.parameters()]
+    parameters = [*layers.parameters(), *of_heads]
     for batch in batches:
         with torch.autocast("cpu", torch.bfloat16):
             seen = functional.dropout(_pooled(layers, *activations.of(batch)), plan.dropout)
@@ -247,14 +248,11 @@ def _loss(task: _Task, score: Tensor, picked: Tensor, focal: float) -> Tensor:
     return each.mean()
 
 
-def _heads(heads: nn.ModuleList, tasks: Sequence[_Task]) -> DenseHeads:
-    parts = list(zip(heads, tasks, strict=True))
+def _heads(heads: Sequence[nn.Linear], tasks: Sequence[_Task]) -> DenseHeads:
     return DenseHeads(
         targets=tuple(name for task in tasks for name in task.names),
-        weights=np.concatenate([head.weight.detach().numpy().T for head, _ in parts], axis=1).astype(
-            np.float64
-        ),  # type: ignore[union-attr, operator]
-        bias=np.concatenate([head.bias.detach().numpy() for head, _ in parts]).astype(np.float64),  # type: ignore[union-attr, operator]
+        weights=np.concatenate([head.weight.detach().numpy().T for head in heads], axis=1).astype(np.float64),
+        bias=np.concatenate([head.bias.detach().numpy() for head in heads]).astype(np.float64),
         mean=np.zeros(HIDDEN),
         scale=np.ones(HIDDEN),
     )

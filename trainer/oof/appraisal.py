@@ -38,6 +38,11 @@ class Appraised:
     emotion: DenseHeads
 
 
+def alone(reflections: Sequence[Reflection], features: Features) -> Floats:
+    """What the gates of stage A weigh the bases by: float64 [n, len(CONTEXT)]."""
+    return context.extract(static_context(reflections, features.lexical))
+
+
 def settle(
     reflections: Sequence[Reflection],
     features: Features,
@@ -53,12 +58,12 @@ def settle(
     `worker.appraise.appraise`. `ledger` is told what the gates and calibrators were fitted on."""
     static = static_context(reflections, features.lexical)
     persons = [reflection.user_id for reflection in reflections]
-    alone = context.extract(static)
+    around = alone(reflections, features)
     stacks: dict[str, Stacked] = {}
 
     def add(name: str, variable: str, target: Floats) -> Floats:
         stacks[name] = stack(
-            tuple(columns[variable]), columns[variable], target, targets.weight[variable], alone, fold,
+            tuple(columns[variable]), columns[variable], target, targets.weight[variable], around, fold,
             persons=persons, plan=plan, name=name, ledger=ledger,
         )  # fmt: skip
         return stacks[name].after
@@ -69,7 +74,7 @@ def settle(
     expressed = add("expressed", "expressed", targets.expressed)
     invoked = add("invoked", "invoked", targets.invoked)
     inputs = emotion_features(expressed, invoked)
-    emotion, columns["willingness"]["Em"] = _emotion(inputs, targets, fold)
+    emotion, columns["willingness"]["Em"] = _emotion(inputs, targets, fold, ledger)
     willingness = add("willingness", "willingness", targets.values["willingness"])
     shown = expressed[:, : len(CORES)]
     overlap = taxonomy.overlap(invoked, shown / shown.sum(axis=1, keepdims=True))
@@ -87,7 +92,9 @@ def settle(
     )
 
 
-def _emotion(inputs: Floats, targets: Targets, fold: NDArray[np.int64]) -> tuple[DenseHeads, Floats]:
+def _emotion(
+    inputs: Floats, targets: Targets, fold: NDArray[np.int64], ledger: Ledger | None
+) -> tuple[DenseHeads, Floats]:
     """Em fitted on all rows, and its cross-fitted column [n]."""
     weight = targets.weight["willingness"]
     goal = targets.values["willingness"][:, None]
@@ -100,6 +107,10 @@ def _emotion(inputs: Floats, targets: Targets, fold: NDArray[np.int64]) -> tuple
         )
 
     column = np.full(len(inputs), np.nan)
-    for train, held in splits(fold):
-        column[held] = np.clip(fit(train & (weight > 0)).predict(inputs[held])[:, 0], 0.0, 1.0)
+    for number, (train, held) in enumerate(splits(fold)):
+        used = train & (weight > 0)
+        column[held] = np.clip(fit(used).predict(inputs[held])[:, 0], 0.0, 1.0)
+        if ledger is not None:
+            read = ("calibrator/expressed", "calibrator/invoked")
+            ledger.add("base", "Em", number, used, held, inputs=read)
     return fit(weight > 0), column

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,20 @@ from worker.features.assemble import Features
 from worker.models.hierarchy import softmax
 
 Floats = NDArray[np.float64]
+Rows = NDArray[np.bool_]
 Columns = dict[str, Floats]
+T = TypeVar("T")
+
+
+class Keep(Protocol):
+    """A memory of what was computed before: `Checkpoint.keep`."""
+
+    def __call__(self, name: str, make: Callable[[], T]) -> T: ...
+
+
+def computed(name: str, make: Callable[[], T]) -> T:  # noqa: ARG001  the port's shape
+    """No memory: compute it."""
+    return make()
 
 
 def splits(fold: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
@@ -40,39 +54,24 @@ def cross_fit(
     advance: Callable[[int], None],
     *,
     sources: Sequence[str] = (),
-    activations: Activations | None = None,
+    activations: Callable[[], Activations] | None = None,
     ledger: Ledger | None = None,
+    keep: Keep = computed,
 ) -> dict[str, Columns]:
     """The matrix of stage A: variable -> base -> out-of-fold predictions [n] or [n, k], as
     `worker.appraise.bases` gives them; `expressed.nuance` and `invoked.nuance` hold Eb's 36 logits, a corpus'
-    own classes their name. Base Tr
-    takes part where the plan has it: then `activations` and every row's source are wanted. `ledger` is told
-    what each fold's models were trained on and predicted."""
+    own classes their name. Base Tr takes part where the plan has it: then `activations` and every row's
+    source are wanted. `ledger` is told what each fold's models were trained on and predicted; `keep` may
+    know a fold's columns from before.
+    """
     whole: dict[str, Columns] = {}
     for number, (train, held) in enumerate(splits(fold)):
         used = train & targets.learned
-        models = text.fit(features, targets, used, plan, taxonomy)
-        part = rows_of(features, held)
-        if activations is not None and plan.transformer is not None:
-            net = transformer.fit(
-                activations,
-                targets,
-                used,
-                sources,
-                plan.transformer,
-                taxonomy,
-                seed=plan.seed,
-            )
-            models = replace(models, tuned=net.heads)
-            part = replace(part, tuned=transformer.pooled(net, activations, np.flatnonzero(held)))
-        predicted = bases(models, part)
-        scores = models.embedding.predict(part.dense)
-        for name, native in targets.native.items():
-            predicted[name] = _native(models, part, name, native.labels)
-        for name in ("expressed", "invoked"):
-            start = models.embedding.targets.index(nuance_targets(name, taxonomy)[0])
-            predicted[f"{name}.nuance"] = {"Eb": scores[:, start : start + 36]}
-        for variable, columns in predicted.items():
+
+        def predicted(used: Rows = used, held: Rows = held) -> dict[str, Columns]:
+            return _predicted(features, targets, used, held, plan, taxonomy, sources, activations)
+
+        for variable, columns in keep(f"texts-{number}", predicted).items():
             for base, values in columns.items():
                 into = whole.setdefault(variable, {}).setdefault(
                     base, np.full((len(fold), *values.shape[1:]), np.nan)
@@ -82,6 +81,34 @@ def cross_fit(
             ledger.add("base", "text", number, used, held)
         advance(1)
     return whole
+
+
+def _predicted(
+    features: Features,
+    targets: Targets,
+    used: Rows,
+    held: Rows,
+    plan: Plan,
+    taxonomy: Taxonomy,
+    sources: Sequence[str],
+    activations: Callable[[], Activations] | None,
+) -> dict[str, Columns]:
+    """What models of the `used` rows say of the `held` ones."""
+    models = text.fit(features, targets, used, plan, taxonomy)
+    part = rows_of(features, held)
+    if activations is not None and plan.transformer is not None:
+        lower = activations()
+        net = transformer.fit(lower, targets, used, sources, plan.transformer, taxonomy, seed=plan.seed)
+        models = replace(models, tuned=net.heads)
+        part = replace(part, tuned=transformer.pooled(net, lower, np.flatnonzero(held)))
+    columns = bases(models, part)
+    for name, native in targets.native.items():
+        columns[name] = _native(models, part, name, native.labels)
+    scores = models.embedding.predict(part.dense)
+    for name in ("expressed", "invoked"):
+        start = models.embedding.targets.index(nuance_targets(name, taxonomy)[0])
+        columns[f"{name}.nuance"] = {"Eb": scores[:, start : start + 36]}
+    return columns
 
 
 def _native(models: text.TextModels, part: Features, name: str, labels: Sequence[str]) -> Columns:

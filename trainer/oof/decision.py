@@ -15,6 +15,7 @@ from trainer.oof.appraisal import Appraised
 from trainer.oof.crossfit import Columns, splits
 from trainer.oof.placement import Placed
 from trainer.oof.stack import bounds
+from trainer.splits.ledger import Ledger
 from worker.appraise import RISK
 from worker.bundle.contents import INTERVALS
 from worker.calibrate import slices
@@ -55,10 +56,12 @@ def settle(
     appraised: Appraised,
     placed: Placed,
     fold: NDArray[np.int64],
+    *,
+    ledger: Ledger | None = None,
 ) -> Decided:
     """Everything from cross-fitted values; `screens` [n, len(FLAGS)] is the lexical floor of the flags."""
     intervals, ends, coverage = _intervals(targets, appraised, placed, fold)
-    flags, risk = _risk(targets, columns["risk"], screens, fold)
+    flags, risk = _risk(targets, columns["risk"], screens, fold, ledger)
     weight = targets.weight["risk"]
     chosen, temperature = {}, {}
     for name in EMOTIONS:
@@ -141,7 +144,7 @@ def _coverage(
 
 
 def _risk(
-    targets: Targets, logits: Columns, screens: Floats, fold: NDArray[np.int64]
+    targets: Targets, logits: Columns, screens: Floats, fold: NDArray[np.int64], ledger: Ledger | None
 ) -> tuple[dict[str, Calibrator], Floats]:
     """Platt maps of the bases' mean logit for the bundle, and cross-fitted scores with the floor [n,
     len(FLAGS)]."""
@@ -152,8 +155,10 @@ def _risk(
     for at, name in enumerate(RISK):
         labelled = np.isfinite(targets.risk[:, at]) & (weight > 0)
         flags[name] = maps.flag(mean[labelled, at], targets.risk[labelled, at], weight[labelled])
-        for train, held in splits(fold):
+        for number, (train, held) in enumerate(splits(fold)):
             rows = train & labelled
+            if ledger is not None:
+                ledger.add("calibrator", name, number, rows, held, inputs=("base/text",))
             fitted = maps.flag(mean[rows, at], targets.risk[rows, at], weight[rows])
             scores[held, at] = fitted.apply(mean[held, at])
     return flags, level.combine(screens, scores)

@@ -1,29 +1,21 @@
-"""Stage B, out of fold: every timeline twice, with the person's self-reports and without, so that both are
-learned."""
+"""Stage B, out of fold: forecasts, personal reading and temporal nets, their blends and calibrators."""
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.features.targets import Targets
 from trainer.fit import linear, sequence
 from trainer.fit.sequence import NETS, Forecasters
-from trainer.oof.crossfit import splits
+from trainer.oof.crossfit import Keep, computed, splits
 from trainer.oof.stack import Stacked, stack
+from trainer.oof.timelines import Laid
 from trainer.plan import Plan
 from trainer.splits.ledger import Ledger
-from worker.events.reflection import Reflection
-from worker.events.timeline import TIMELINE_LIMIT, Moment, Timeline
-from worker.features import context, temporal
-from worker.features import personal as own_features
-from worker.features import sequence as sequences
-from worker.features.schema import HISTORY
+from worker.features import context
 from worker.features.sequence import Sequences
 from worker.models.heads import DenseHeads
 from worker.place import NET, by_net, stacks_of
@@ -32,9 +24,6 @@ Floats = NDArray[np.float64]
 Rows = NDArray[np.bool_]
 
 KINDS = ("valence", "arousal")
-CHUNK = 2048
-"""Timelines padded at once: 64 moments each take memory."""
-REPORTS = [HISTORY.index(f"self_{kind}") for kind in KINDS]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,56 +47,50 @@ class Placed:
 
 
 def settle(
-    reflections: Sequence[Reflection],
+    laid: Laid,
     static: Floats,
-    history: Floats,
-    targets: Targets,
-    fold: NDArray[np.int64],
+    persons: Sequence[str],
     plan: Plan,
     advance: Callable[[int], None],
     *,
     ledger: Ledger | None = None,
+    keep: Keep = computed,
 ) -> Placed:
-    """Place every row that has a label of valence, arousal or congruence; the steps are those of
-    `worker.place.place`. `ledger` is told what the gates and calibrators were fitted on."""
-    rows = np.flatnonzero(np.any([np.isfinite(targets.values[name]) for name in NET], axis=0))
-    row = np.concatenate([rows, rows])
-    now, folds = static[row], fold[row]
-    numbers, steps = _extract(_timelines(reflections, history, rows), static[rows])
-    known = steps.mask[:, -1] > 0
-    people = Counter(reflection.user_id for reflection in reflections)
-    persons = [reflections[number].user_id for number in row]
-    diary = np.array([people[person] > 1 for person in persons])
-    target = {name: targets.values[name][row] for name in NET}
-    weight = {name: targets.weight[name][row] for name in NET}
-    in_diary = {name: weight[name] * diary for name in NET}
-
-    forecast, expected = _linear(numbers, target, in_diary, folds, plan.forecast_penalty)
-    own = own_features.extract(numbers, history[row])
-    # How to read a person is learned from long histories: there every moment counts alike.
-    evenly = {name: column * known / targets.dampened[row] for name, column in weight.items()}
-    personal, meant = _linear(own, target, evenly, folds, plan.personal_penalty)
-    net, recalled = _net(steps, target, in_diary, known, folds, plan, advance)
-    stacked = stacks_of(now, known, {"Tm": expected, **by_net(recalled, known)}, meant)
-    around = context.extract(now, numbers)
+    """Place every row that was `laid`; the steps are those of `worker.place.place`. `static` [n,
+    len(STATIC)] and `persons` [n] are of all rows. `ledger` is told what every model was fitted on, `keep`
+    may know a fold's nets from before."""
+    weight = laid.weight
+    in_diary = {name: laid.in_diary(name) for name in NET}
+    book = _Book(ledger, laid.row)
+    forecast, expected = _linear(
+        "Tm", laid.numbers, laid.target, in_diary, laid.fold, plan.forecast_penalty, book
+    )
+    evenly = {kind: laid.evenly(kind) for kind in KINDS}
+    personal, meant = _linear(
+        "personal", laid.own, laid.target, evenly, laid.fold, plan.personal_penalty, book
+    )
+    net, recalled = _nets(laid, in_diary, plan, advance, book, keep)
+    now = static[laid.row]
+    stacked = stacks_of(now, laid.known, {"Tm": expected, **by_net(recalled, laid.known)}, meant)
+    around = context.extract(now, laid.numbers)
     blind = context.ahead(around)
     stacks: dict[str, Stacked] = {}
     for name, columns in stacked.items():
         label = name.removeprefix("expected_")
         ahead = name != label
         stacks[name] = stack(
-            tuple(columns), columns, target[label], (in_diary if ahead else weight)[label],
-            blind if ahead else around, folds,
-            persons=persons, plan=plan, name=name, ledger=ledger, row=row,
+            tuple(columns), columns, laid.target[label], (in_diary if ahead else weight)[label],
+            blind if ahead else around, laid.fold,
+            persons=[persons[row] for row in laid.row], plan=plan, name=name, ledger=ledger, row=laid.row,
         )  # fmt: skip
     return Placed(
-        row=row,
-        numbers=numbers,
-        reported=np.arange(len(row)) < len(rows),
-        known=known,
-        diary=diary,
-        fold=folds,
-        target=target,
+        row=laid.row,
+        numbers=laid.numbers,
+        reported=np.arange(len(laid.row)) < len(laid.row) // 2,
+        known=laid.known,
+        diary=laid.diary,
+        fold=laid.fold,
+        target=laid.target,
         weight=weight,
         stacks=stacks,
         forecast=forecast,
@@ -116,57 +99,33 @@ def settle(
     )
 
 
-def _timelines(reflections: Sequence[Reflection], history: Floats, rows: NDArray[np.intp]) -> list[Timeline]:
-    """The timelines of `rows`, made of all reflections of each person."""
-    moments: defaultdict[str, list[Moment]] = defaultdict(list)
-    for number in sorted(
-        range(len(reflections)), key=lambda i: (reflections[i].created_at, reflections[i].id)
-    ):
-        one = reflections[number]
-        moments[one.user_id].append(Moment(id=one.id, created_at=one.created_at, history=history[number]))
-    cuts = []
-    for number in rows:
-        one = reflections[number]
-        known = moments[one.user_id]
-        before = bisect_left(known, one.created_at, key=lambda moment: moment.created_at)
-        cuts.append(
-            Timeline.cut(known[max(0, before - TIMELINE_LIMIT) : before], one.created_at, len(HISTORY))
-        )
-    return cuts
+@dataclass(frozen=True, kw_only=False)
+class _Book:
+    """The ledger, for models that read the traces of stage A."""
 
+    ledger: Ledger | None
+    row: NDArray[np.intp]
 
-def _extract(timelines: Sequence[Timeline], static: Floats) -> tuple[Floats, Sequences]:
-    """TEMPORAL features and sequences of both copies, [2 n, .]: with the self-reports, then without."""
-    numbers: tuple[list[Floats], list[Floats]] = ([], [])
-    steps: tuple[list[Sequences], list[Sequences]] = ([], [])
-    for start in range(0, len(timelines), CHUNK):
-        past, ages = temporal.pad(timelines[start : start + CHUNK])
-        now = static[start : start + CHUNK]
-        for copy in (0, 1):
-            if copy:
-                past[:, :, REPORTS] = np.nan
-            numbers[copy].append(temporal.extract(past, ages, now))
-            steps[copy].append(sequences.extract(past, ages, now))
-    parts = [*steps[0], *steps[1]]
-    joined = Sequences(
-        steps=np.concatenate([part.steps for part in parts]),
-        mask=np.concatenate([part.mask for part in parts]),
-        now=np.concatenate([part.now for part in parts]),
-    )
-    return np.concatenate([*numbers[0], *numbers[1]]), joined
+    def add(self, name: str, number: int, trained: Rows, held: Rows) -> None:
+        if self.ledger is not None:
+            read = ("calibrator/text_valence", "calibrator/text_arousal")
+            self.ledger.add("base", name, number, trained, held, rows=self.row, inputs=read)
 
 
 def _linear(
+    name: str,
     features: Floats,
     target: dict[str, Floats],
     weight: dict[str, Floats],
     fold: NDArray[np.int64],
     penalty: float,
+    book: _Book,
 ) -> tuple[DenseHeads, Floats]:
     """Ridge heads for valence and arousal: fitted on all rows, and cross-fitted [m, 2]."""
+    taught = weight["valence"] + weight["arousal"] > 0
 
     def fit(rows: Rows) -> DenseHeads:
-        some = rows & (weight["valence"] + weight["arousal"] > 0)
+        some = rows & taught
         mean, scale = linear.standardise(features[some], (weight["valence"] + weight["arousal"])[some])
         heads = []
         for kind in KINDS:
@@ -184,34 +143,44 @@ def _linear(
         )
 
     out = np.full((len(features), len(KINDS)), np.nan)
-    for train, held in splits(fold):
+    for number, (train, held) in enumerate(splits(fold)):
         out[held] = np.clip(fit(train).predict(features[held]), 0.0, 1.0)
+        book.add(name, number, train & taught, held)
     return fit(np.ones(len(features), dtype=bool)), out
 
 
-def _net(
-    steps: Sequences,
-    target: dict[str, Floats],
+def _nets(
+    laid: Laid,
     weight: dict[str, Floats],
-    known: Rows,
-    fold: NDArray[np.int64],
     plan: Plan,
     advance: Callable[[int], None],
+    book: _Book,
+    keep: Keep,
 ) -> tuple[Forecasters, Floats]:
     """The temporal nets fitted on all known rows, and cross-fitted [m, 3 * len(NETS)]."""
-    goal = np.stack([target[name] for name in NET], axis=1)
+    goal = np.stack([laid.target[name] for name in NET], axis=1)
     mass = np.stack([weight[name] for name in NET], axis=1)
-    usable = known & (mass > 0).any(axis=1)
+    usable = laid.known & (mass > 0).any(axis=1)
+    steps = laid.steps
 
     def part(rows: Rows) -> Sequences:
         return Sequences(steps=steps.steps[rows], mask=steps.mask[rows], now=steps.now[rows])
 
     def fit(rows: Rows) -> Forecasters:
-        advance(1)
         masked = np.where(mass[rows] > 0, goal[rows], np.nan)
         return sequence.fit_all(part(rows), masked, mass[rows], plan=plan.net, seed=plan.seed)
 
     out = np.full((len(goal), len(NETS) * len(NET)), np.nan)
-    for train, held in splits(fold):
-        out[held] = sequence.predict(fit(train & usable), part(held))
-    return fit(usable), out
+    for number, (train, held) in enumerate(splits(laid.fold)):
+        used = train & usable
+
+        def predicted(used: Rows = used, held: Rows = held) -> Floats:
+            return sequence.predict(fit(used), part(held))
+
+        out[held] = keep(f"nets-{number}", predicted)
+        for name in NETS:
+            book.add(name, number, used, held)
+        advance(1)
+    whole = fit(usable)
+    advance(1)
+    return whole, out

@@ -59,6 +59,10 @@ class Manifest(BaseModel):
     libraries: dict[str, str]
     seed: int
     notes: list[str] = Field(default_factory=list)
+    tuning: dict[str, Any] = Field(default_factory=dict)
+    asked: str | None = Field(
+        default=None, description="Model and prompt whose answers base Ll was fitted on."
+    )
 
     @property
     def digest(self) -> str:

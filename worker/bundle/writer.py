@@ -16,14 +16,20 @@ from worker.errors import UsageError
 
 
 def write(
-    folder: Path, contents: Contents, *, facts: Mapping[str, Any], trees: Mapping[str, str], card: str
+    folder: Path,
+    contents: Contents,
+    *,
+    facts: Mapping[str, Any],
+    trees: Mapping[str, str],
+    card: str,
+    attachments: Mapping[str, bytes] | None = None,
 ) -> Manifest:
     """Write a bundle beside `folder`, verify it by reading it back, then move it into place (an old bundle
     there is replaced).
 
     `facts` are the manifest's fields but `format`, `files` and `model_version`; `trees` the LightGBM text
-    models by target; `card` the model card's markdown. Raises `UsageError` when `folder` exists and is no
-    bundle.
+    models by target; `card` the model card's markdown; `attachments` more files, which no worker reads (who
+    was in which part and fold). Raises `UsageError` when `folder` exists and is no bundle.
     """
     if folder.exists() and any(folder.iterdir()) and not (folder / manifest.NAME).exists():
         raise UsageError(f"{folder} exists and is not a bundle: name an empty or new folder")
@@ -48,6 +54,8 @@ def write(
     shutil.copyfile(contents.temporal.with_suffix(".bin"), part / "temporal.bin")
     (part / "blend.json").write_text(json.dumps(contents.blend_json(), indent=1, sort_keys=True))
     (part / "model_card.md").write_text(card)
+    for name, data in (attachments or {}).items():
+        (part / name).write_bytes(data)
     files = {name: manifest.digest_of(part / name) for name in sorted(manifest.files_in(part))}
     whole = Manifest(format=manifest.FORMAT, files=files, model_version=manifest.version_of(files), **facts)
     (part / manifest.NAME).write_text(whole.model_dump_json(indent=1))

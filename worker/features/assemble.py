@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,6 +51,7 @@ class Features:
     dense: Floats
     micros: Floats
     tuned: Floats | None = None
+    asked: Mapping[str, Floats] | None = None
 
 
 def assemble(

@@ -77,6 +77,11 @@ class Asked:
     invoked: Floats
     masked: Mapping[str, int]
 
+    def columns(self) -> dict[str, Floats]:
+        """Base Ll's columns by variable."""
+        names = ("valence", "arousal", "willingness", "expressed", "invoked")
+        return {name: getattr(self, name) for name in names}
+
 
 class Asker:
     """An open endpoint with its cache. Open it with `Asker.open(settings)`, preferably in a `with`
