@@ -89,18 +89,21 @@ def emotion_features(expressed: Floats, invoked: Floats) -> Floats:
     return out
 
 
-def nuance_odds(
-    heads: DenseHeads, dense: Floats, variable: str, taxonomy: Taxonomy, temperature: float
-) -> Floats:
-    """Conditional nuance probabilities [n, 6, 6]; from the anchors' cosines where the heads lack the
-    variable's nuances."""
+def nuance_logits(contents: TextModels, features: Features, variable: str, taxonomy: Taxonomy) -> Floats:
+    """Logits of a variable's nuances [n, 6, 6]: the mean of the bases that have them, the anchors' cosines
+    where none has."""
     targets = nuance_targets(variable, taxonomy)
-    if targets[0] in heads.targets:
-        start = heads.targets.index(targets[0])
-        logits = heads.predict(dense)[:, start : start + len(targets)]
-    else:
-        logits = dense[:, -len(targets) :]
-    return softmax(logits.reshape(-1, 6, 6) / temperature)
+    read = [(contents.embedding, features.dense)]
+    if contents.tuned is not None and features.tuned is not None:
+        read.append((contents.tuned, features.tuned))
+    logits = [
+        heads.predict(seen)[:, start : start + len(targets)]
+        for heads, seen in read
+        if targets[0] in heads.targets
+        for start in [heads.targets.index(targets[0])]
+    ]
+    mean = np.mean(logits, axis=0) if logits else features.dense[:, -len(targets) :]
+    return np.asarray(mean).reshape(-1, 6, 6)
 
 
 def appraise(
@@ -143,9 +146,8 @@ def appraise(
     flags = _risk(contents, columns["risk"], screens)
     emotions = {}
     for name, classes in (("expressed", expressed.after), ("invoked", invoked.after)):
-        odds = nuance_odds(
-            contents.embedding, features.dense, name, taxonomy, contents.nuance_temperature[name]
-        )
+        logits = nuance_logits(contents, features, name, taxonomy)
+        odds = softmax(logits / contents.nuance_temperature[name])
         micros = softmax(features.micros * contents.micro_scale)
         emotions[name] = [
             descend(taxonomy, one, nuance, micro, contents.thresholds[name], supported=language.supported)

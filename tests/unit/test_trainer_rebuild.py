@@ -9,11 +9,18 @@ from rich.console import Console
 from trainer import rebuild
 from trainer.data import labelled, synthetic
 from trainer.errors import TrainerError
-from trainer.plan import Linear, Net, Plan, Source, Trees
+from trainer.evaluate import membership
+from trainer.fit import text
+from trainer.hpo.spaces import Search
+from trainer.plan import Linear, Net, Plan, Source, Transformer, Trees
 from trainer.settings import TrainerSettings
+from trainer.splits import leakage
+from trainer.splits import record as records
 from worker.bundle import reader
 from worker.pipeline import Pipeline
 from worker.settings import Settings
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 LINEAR = Linear(value=0.5, classes=0.01, flags=0.01, steps=8)
 PLAN = Plan(
@@ -24,8 +31,20 @@ PLAN = Plan(
     ngrams=LINEAR,
     embedding=LINEAR,
     net=Net(hidden=4, epochs=1),
+    transformer=Transformer(layers=1, epochs=1, rows=40),
+    search=Search.model_validate(
+        {
+            "trials": {"valence": 2, "gate": 2, "comparator": 2},
+            "spaces": {
+                "valence": {"embedding.penalty": {"low": 0.1, "high": 10.0, "log": True}},
+                "gate": {"gate_penalty": {"low": 0.001, "high": 1.0, "log": True}},
+                "comparator": {"forecast_penalty": {"low": 0.001, "high": 1.0, "log": True}},
+            },
+        }
+    ),
     sources={"synthetic": Source(person_power=0.5)},
 )
+QUICKER = PLAN.model_copy(update={"transformer": None, "search": Search()})
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +69,13 @@ def bundle(rows, cache, tmp_path_factory):
 def test_the_bundle_names_its_data_its_licences_its_split_and_its_evidence(bundle, rows):
     facts = reader.load(bundle).manifest
 
+    part = records.read(bundle / records.NAME).part_of(rows)
+    assert {"train", "validation", "test"} <= set(part)
     assert [(one.name, one.rows, one.licence, one.may_ship) for one in facts.data] == [
-        ("synthetic", len(rows), "Apache-2.0", True)
+        ("synthetic", part.count("train"), "Apache-2.0", True)
     ]
-    assert set(facts.leakage["violations"].values()) == {0}
+    assert facts.tuning.keys() == {"valence", "gate", "comparator"}
+    assert "Tr" in facts.metrics["stacks"]["text_valence"]["weights"]["all"]
     assert facts.evidence["valence"] == "synthetic"
     assert "## Limits" in (bundle / "model_card.md").read_text()
 
@@ -90,15 +112,55 @@ def test_the_expectation_does_not_see_the_text(bundle, rows, cache):
     assert first.valence != second.valence
 
 
-def test_the_same_rows_plan_and_seed_give_the_same_bundle(bundle, rows, cache, tmp_path):
-    rebuild.fit(rows, PLAN, tmp_path / "again", Console(quiet=True), TrainerSettings(cache_dir=cache))
+def test_its_own_files_prove_that_no_model_judged_rows_it_had_learned_from(bundle, rows):
+    checks = leakage.inspect(bundle, rows)
 
-    first, again = reader.load(bundle).manifest, reader.load(tmp_path / "again").manifest
-    assert {name for name in first.files if first.files[name] != again.files[name]} == set()
+    assert not [check.name for check in checks if check.violations]
+    looked = {check.name: check.looked for check in checks}
+    for level in ("base", "gate", "calibrator"):
+        assert looked[f"{level} predictions in fold"] > 0
+
+
+def test_it_knows_whom_it_has_seen(bundle, rows):
+    facts = reader.load(bundle).manifest
+
+    known = membership.examine(bundle, facts, rows)
+
+    part = records.read(bundle / records.NAME).part_of(rows)
+    assert [rows[at].reflection.id for at in np.flatnonzero(known.unseen)] == [
+        row.reflection.id for row, name in zip(rows, part, strict=True) if name in ("test", "history")
+    ]
+
+
+def test_the_same_rows_plan_and_seed_give_the_same_bundle_also_after_a_stop(
+    rows, cache, tmp_path, monkeypatch
+):
+    settings = TrainerSettings(cache_dir=cache)
+    whole = rebuild.fit(rows, QUICKER, tmp_path / "whole", Console(quiet=True), settings)
+    fitted = []
+    kept = text.fit
+    monkeypatch.setattr(text, "fit", lambda *given: fitted.append(1) or kept(*given))
+
+    for step in ("appraisal", "placement", "decision", "openvino", "writer"):
+        module = getattr(rebuild, step)
+        name = {"openvino": "export", "writer": "write"}.get(step, "settle")
+        with monkeypatch.context() as patched:
+            patched.setattr(module, name, _stop)
+            with pytest.raises(KeyboardInterrupt):
+                rebuild.fit(rows, QUICKER, tmp_path / "again", Console(quiet=True), settings)
+    again = rebuild.fit(rows, QUICKER, tmp_path / "again", Console(quiet=True), settings)
+
+    assert len(fitted) == QUICKER.folds + 1  # each fold once, and the refit
+    assert {name for name in whole.files if whole.files[name] != again.files[name]} == set()
+    assert whole.model_version == again.model_version
+
+
+def _stop(*_given, **_named):
+    raise KeyboardInterrupt
 
 
 def test_a_source_without_the_labels_a_bundle_needs_is_refused_by_name(rows, tmp_path, cache):
     bare = [dataclasses.replace(row, labels={"valence": 0.5, "arousal": 0.5}) for row in rows[:60]]
 
     with pytest.raises(TrainerError, match="willingness"):
-        rebuild.fit(bare, PLAN, tmp_path / "none", Console(quiet=True), TrainerSettings(cache_dir=cache))
+        rebuild.fit(bare, QUICKER, tmp_path / "none", Console(quiet=True), TrainerSettings(cache_dir=cache))

@@ -101,9 +101,8 @@ def cuts(value: Floats, truth: Ints) -> tuple[float, float]:
     low, high = below[:, :, None], below[:, None, :]
     right = (low[0], high[1] - low[1], total[2] - high[2])
     named = (low.sum(axis=0), (high - low).sum(axis=0), total.sum() - high.sum(axis=0))
-    scores = [
-        2 * hit / np.maximum(count + all_, 1) for hit, count, all_ in zip(right, named, total, strict=True)
-    ]
-    mean = np.where(np.triu(np.ones((STEPS - 1, STEPS - 1), dtype=bool)), np.mean(scores, axis=0), -1.0)
+    f1 = [2 * hit / np.maximum(a + b, 1) for hit, a, b in zip(right, named, total, strict=True)]
+    # The lower end comes first: nothing lies below the diagonal.
+    mean = np.triu((f1[0] + f1[1] + f1[2]) / 3)
     first, second = np.unravel_index(int(mean.argmax()), mean.shape)
     return float(edges[first]), float(edges[second])

@@ -51,7 +51,7 @@ class Predicted:
         fold = decisions.deal(person.tolist())
         named = {}
         for name in EMOTIONS:
-            logits = columns[f"{name}.nuance"]["Eb"].reshape(-1, 6, 6)
+            logits = columns[f"{name}.nuance"]["mean"]
             named[name] = decisions.emotions(
                 appraised.stacks[name].after,
                 getattr(targets, name),

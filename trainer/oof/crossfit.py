@@ -16,7 +16,7 @@ from trainer.features.targets import Targets
 from trainer.fit import text, transformer
 from trainer.plan import Plan
 from trainer.splits.ledger import Ledger
-from worker.appraise import bases, nuance_targets
+from worker.appraise import bases, nuance_logits
 from worker.events.taxonomy import Taxonomy
 from worker.features.assemble import Features
 from worker.models.hierarchy import softmax
@@ -59,10 +59,10 @@ def cross_fit(
     keep: Keep = computed,
 ) -> dict[str, Columns]:
     """The matrix of stage A: variable -> base -> out-of-fold predictions [n] or [n, k], as
-    `worker.appraise.bases` gives them; `expressed.nuance` and `invoked.nuance` hold Eb's 36 logits, a corpus'
-    own classes their name. Base Tr takes part where the plan has it: then `activations` and every row's
-    source are wanted. `ledger` is told what each fold's models were trained on and predicted; `keep` may
-    know a fold's columns from before.
+    `worker.appraise.bases` gives them; `expressed.nuance` and `invoked.nuance` hold logits [n, 6, 6], and a
+    corpus' own classes have its name. Base Tr takes part where the plan has it: then `activations` and every
+    row's source are wanted. `ledger` is told what each fold's models were trained on and predicted; `keep`
+    may know a fold's columns from before.
     """
     whole: dict[str, Columns] = {}
     for number, (train, held) in enumerate(splits(fold)):
@@ -104,10 +104,8 @@ def _predicted(
     columns = bases(models, part)
     for name, native in targets.native.items():
         columns[name] = _native(models, part, name, native.labels)
-    scores = models.embedding.predict(part.dense)
     for name in ("expressed", "invoked"):
-        start = models.embedding.targets.index(nuance_targets(name, taxonomy)[0])
-        columns[f"{name}.nuance"] = {"Eb": scores[:, start : start + 36]}
+        columns[f"{name}.nuance"] = {"mean": nuance_logits(models, part, name, taxonomy)}
     return columns
 
 

@@ -67,7 +67,7 @@ def settle(
     for name in EMOTIONS:
         goal = getattr(targets, name)
         used = targets.weight[name] > 0
-        logits = columns[f"{name}.nuance"]["Eb"].reshape(-1, 6, 6)
+        logits = columns[f"{name}.nuance"]["mean"]
         temperature[name] = _temperature(
             logits, targets.nuances[name].reshape(-1, 6, 6), targets.weight[name]
         )
