@@ -128,6 +128,7 @@ class Transformer(Part):
     dropout: float = 0.1
     focal: float = Field(default=1.0, ge=0, description="Exponent of the focal loss; 0 is cross-entropy.")
     rows: int | None = Field(default=10_000, ge=1)
+    tokens: int = Field(default=96, ge=8, description="Of a longer text the beginning is learned from.")
     caps: dict[str, int] = Field(default_factory=dict)
     sources: dict[str, float] = Field(default_factory=dict)
     shares: dict[str, float] = Field(default_factory=dict)

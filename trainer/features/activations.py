@@ -32,9 +32,10 @@ class Activations:
     def lengths(self) -> NDArray[np.int64]:
         return np.diff(self.start)
 
-    def of(self, rows: Rows) -> tuple[Tensor, Tensor]:
-        """The rows padded to the longest: bfloat16 [b, length, 384] and bool [b, length], True for real."""
-        lengths = self.lengths[rows]
+    def of(self, rows: Rows, longest: int | None = None) -> tuple[Tensor, Tensor]:
+        """The rows padded to the longest, of each `longest` tokens at most: bfloat16 [b, length, 384] and
+        bool [b, length], True for real."""
+        lengths = self.lengths[rows] if longest is None else np.minimum(self.lengths[rows], longest)
         at = np.arange(int(lengths.max()))
         real = torch.from_numpy(at < lengths[:, None])
         padded = torch.zeros((*real.shape, self.tokens.shape[1]), dtype=self.tokens.dtype)

@@ -101,7 +101,7 @@ def fit(
     parameters = [*layers.parameters(), *of_heads]
     for batch in batches:
         with torch.autocast("cpu", torch.bfloat16):
-            seen = functional.dropout(_pooled(layers, *activations.of(batch)), plan.dropout)
+            seen = functional.dropout(_pooled(layers, *activations.of(batch, plan.tokens)), plan.dropout)
         picked = torch.from_numpy(batch)
         loss = torch.zeros(())
         for head, task in zip(heads, tasks, strict=True):
