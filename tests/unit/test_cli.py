@@ -29,12 +29,15 @@ COMMANDS = [
     "import",
     "synth",
     "train",
+    "labels",
+    "evaluate",
+    "leakage",
 ]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself_with_an_example(command: str) -> None:
-    if command in ("import", "synth", "train"):
+    if command in ("import", "synth", "train", "labels", "evaluate", "leakage"):
         needs_plugins()
     shown = feltsense(*command.split(), "--help")
     assert shown.returncode == 0
