@@ -12,7 +12,7 @@ COMPILE := $(BIN)/python -m piptools compile --quiet --upgrade --strip-extras --
 export PIP_ROOT_USER_ACTION := ignore
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: help demo test check bench bundle lock clean
+.PHONY: help demo test check bench bench-training bundle lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo "make test [ARGS=...]            set everything up and run the tests"
 	@echo "make check                      lint, format, types, import contracts"
 	@echo "make bench [DATA=events.jsonl]  measure throughput, latency and exactness; writes bench/results.json"
+	@echo "make bench-training DATA=folder  measure training; ARGS='--plans quick full' adds whole rebuilds"
 	@echo "make bundle DATA=folder         rebuild the starter bundle from the corpora in folder"
 	@echo "make lock                       re-resolve the pinned dependencies"
 	@echo "make clean                      remove the instance's data, caches and the virtual environment"
@@ -58,6 +59,9 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	@exec $(BIN)/python -m benchmarks.throughput $(if $(DATA),--data $(DATA)) $(ARGS)
+
+bench-training: $(VENV)/.dev
+	@exec $(BIN)/python -m benchmarks.training $(DATA) $(ARGS)
 
 bundle: $(VENV)/.dev
 	@exec $(BIN)/python -m trainer.rebuild $(DATA) $(ARGS)
