@@ -353,10 +353,11 @@ def text_of(renderable):
 
 def test_the_tables_leave_nested_groups_out_and_say_which_floors_are_missed(measured):
     nested = {"stacks": {"valence": {"gate": {"kind": "linear"}, "weights": {"all": {"Eb": 1.0}}}}}
-    shown = text_of(report.table(measured | nested))
+    shown = text_of(report.table(measured | nested | {"parity": 0.25, "coverage by slice": {"valence": {}}}))
 
     assert "valence coverage, short" in shown
     assert "linear" not in shown
+    assert "parity" not in shown
     assert "no rows" in text_of(floors.table(floors.judge({})))
     assert "MISSED" in text_of(floors.table(floors.judge({"isear": {"macro-F1 of 7 labels": 0.5}})))
 

@@ -73,12 +73,13 @@ def _coverage(decided: Decided) -> Figures:
 
 
 def plain(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str, float]]:
-    """Group, name and value of every figure that is one number; nested groups (gates, coverage by slice,
-    floors) have tables of their own."""
+    """Group, name and value of every figure of a group that is one number; what is nested deeper (gates,
+    coverage by slice, floors) has tables of its own."""
     for group, figures in metrics.items():
-        for name, value in figures.items():
-            if isinstance(value, float):
-                yield group, name, value
+        if isinstance(figures, Mapping):
+            for name, value in figures.items():
+                if isinstance(value, float):
+                    yield group, name, value
 
 
 def table(metrics: Mapping[str, Any]) -> Table:
