@@ -26,7 +26,7 @@ from trainer.data import labelled, plausible, synthetic
 from trainer.data.corpora.importer import FOLDERS, import_corpus
 from trainer.data.labelled import Labelled
 from trainer.errors import TrainerError
-from trainer.evaluate import report
+from trainer.evaluate import floors, report
 from trainer.export import card, facts, openvino
 from trainer.export import fork as forking
 from trainer.features import activations, build, targets
@@ -63,6 +63,7 @@ def rebuild(data: Sequence[Path], plan: str | Path, out: Path, console: Console)
     recipe = plans.read(plan)
     manifest = fit(labelled.load(data), recipe, out, console, TrainerSettings())
     console.print(report.table(manifest.metrics))
+    console.print(floors.table(floors.judge(manifest.metrics)))
     console.print(f"bundle {manifest.model_version} written to {out}")
     return manifest
 
@@ -94,14 +95,14 @@ def fit(
 
         # Validation rows have features for the search's verdict alone: nothing is fitted on them.
         step("extract features", 2 * len(rows) + 2 * len(aside))
-        every, floors = kept.keep(
+        every, screened = kept.keep(
             "features",
             lambda: build.build(
                 [*reflections, *(row.reflection for row in aside)],
                 tree, bits=plan.ngram_bits, settings=settings, advance=step.advance,
             ),
         )  # fmt: skip
-        features, screens = build.rows_of(every, np.arange(len(rows))), floors[: len(rows)]
+        features, screens = build.rows_of(every, np.arange(len(rows))), screened[: len(rows)]
         plausible.check(rows, features.lexical, features.dense[:, : Encoder.width], seed=plan.seed)
 
         people = [row.reflection.user_id for row in (*rows, *aside)]

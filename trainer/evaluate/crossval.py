@@ -55,6 +55,7 @@ def cross_validate(
 ) -> tuple[list[Labelled], dict[str, Floats]]:
     """The judged rows (those of `source` with both labels), and for every way of predicting them [n, 2]:
     valence, arousal."""
+    plan = plan.model_copy(update={"holdout": False})  # the outer folds hold people out
     taken = selection.select(rows, plan)
     parts = split.make(taken, plan, taxonomy(), count=count, seed=plan.seed + 1)
     mine = [at for at, row in enumerate(taken) if row.source == source and set(KINDS) <= row.labels.keys()]
