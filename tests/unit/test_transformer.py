@@ -54,7 +54,7 @@ def settings(tmp_path):
 
 
 def test_untuned_layers_give_the_published_embedding(learned, texts, tmp_path):
-    lower, goals, model = learned
+    lower, _goals, model = learned
     whole = {name: np.array(part) for name, part in minilm.read_weights().items()}
     published = transformer.Tuned(
         tensors={name: part for name, part in whole.items() if f"encoder.layer.{DEPTH}." in name},
