@@ -19,7 +19,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from time import monotonic, sleep
+from typing import Any, TextIO, TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
@@ -37,6 +38,7 @@ OUTLINE = "outline"
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "lightgbm", "torch", "openvino", "optuna")
 PACKAGES = ("trainer", "worker")
 """Where the code lies that fits; only their dataclasses are kept and restored."""
+PATIENCE_S = 5.0
 _DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, ImportError, BadZipFile)
 
 
@@ -96,10 +98,8 @@ def opened(out: Path, *, key: str, say: Callable[[str], None]) -> Iterator[Check
     folder = out.resolve().parent / f".{out.resolve().name}.work"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise TrainerError(f"another process is training {out}") from None
+        if not _locked(lock):
+            raise TrainerError(f"another process is training {out}")
         mark = folder / "key"
         found = mark.read_text(encoding="ascii") if mark.is_file() else None
         if found != key:
@@ -115,6 +115,21 @@ def opened(out: Path, *, key: str, say: Callable[[str], None]) -> Iterator[Check
             part.unlink()
         yield Checkpoint(folder, say)
         shutil.rmtree(folder)
+
+
+def _locked(lock: TextIO) -> bool:
+    """Whether the lock could be had. A process stopped a moment ago, or a child that it was starting,
+    may still hold it: they are given some time."""
+    until = monotonic() + PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if monotonic() > until:
+                return False
+            sleep(0.1)
+        else:
+            return True
 
 
 def _outline(value: Any, arrays: dict[str, Any]) -> Any:
