@@ -7,8 +7,6 @@ step by step; all of them through this file, so training and serving cannot drif
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -27,7 +25,7 @@ from worker.errors import BundleRefused, UsageError
 from worker.events.perception import Appraisal, Perception, Placement, Risk, Trace
 from worker.events.reflection import Reflection, parse
 from worker.events.taxonomy import Taxonomy, taxonomy
-from worker.events.timeline import TIMELINE_LIMIT, Moment, Timeline
+from worker.events.timeline import Timeline, timelines
 from worker.features import lexical, ngrams, text
 from worker.features.assemble import Anchors, assemble
 from worker.features.schema import HISTORY
@@ -167,14 +165,11 @@ class Pipeline:
         for start in range(0, len(ordered), BATCH):
             readings = self.read(ordered[start : start + BATCH])
             appraisals += self.appraise(readings, self.encode(readings).result())
-        moments: defaultdict[str, list[Moment]] = defaultdict(list)
-        items = []
-        for trace in (appraisal.trace for appraisal in appraisals):
-            known = moments[trace.user_id]
-            before = bisect_left(known, trace.created_at, key=lambda moment: moment.created_at)
-            window = known[max(0, before - TIMELINE_LIMIT) : before]
-            items.append((trace, Timeline.cut(window, trace.created_at, len(HISTORY))))
-            known.append(Moment(id=trace.id, created_at=trace.created_at, history=trace.history))
+        traces = [appraisal.trace for appraisal in appraisals]
+        cuts = timelines(
+            [trace.user_id for trace in traces], [trace.moment for trace in traces], len(HISTORY)
+        )
+        items = list(zip(traces, cuts, strict=True))
         placements = [
             p for start in range(0, len(items), BATCH) for p in self.place(items[start : start + BATCH])
         ]

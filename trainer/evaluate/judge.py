@@ -8,8 +8,6 @@ without the text. Neither texts nor perceptions are kept, only numbers.
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -20,7 +18,7 @@ from numpy.typing import NDArray
 
 from trainer.data.labelled import Labelled
 from worker.events.perception import Appraisal, Emotion, Placement, Trace
-from worker.events.timeline import TIMELINE_LIMIT, Moment, Timeline
+from worker.events.timeline import Timeline, timelines
 from worker.events.variables import CORES, FLAGS
 from worker.features.schema import HISTORY
 from worker.pipeline import BATCH, Pipeline, Readings
@@ -210,17 +208,7 @@ def _silent(trace: Trace) -> Trace:
 
 
 def _timelines(traces: Sequence[Trace]) -> list[Timeline]:
-    """Each trace's timeline, cut as `Pipeline.perceive` cuts it."""
-    moments: defaultdict[str, list[Moment]] = defaultdict(list)
-    found: dict[int, Timeline] = {}
-    for at in sorted(range(len(traces)), key=lambda at: (traces[at].created_at, traces[at].id)):
-        trace = traces[at]
-        known = moments[trace.user_id]
-        before = bisect_left(known, trace.created_at, key=lambda moment: moment.created_at)
-        window = known[max(0, before - TIMELINE_LIMIT) : before]
-        found[at] = Timeline.cut(window, trace.created_at, len(HISTORY))
-        known.append(Moment(id=trace.id, created_at=trace.created_at, history=trace.history))
-    return [found[at] for at in range(len(traces))]
+    return timelines([trace.user_id for trace in traces], [trace.moment for trace in traces], len(HISTORY))
 
 
 def _place(

@@ -5,8 +5,7 @@ Every timeline twice, with the person's self-reports and without, so that both a
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from trainer.features.targets import Targets
 from worker.events.reflection import Reflection
-from worker.events.timeline import TIMELINE_LIMIT, Moment, Timeline
+from worker.events.timeline import Moment, Timeline, timelines
 from worker.features import personal, sequence, temporal
 from worker.features.schema import HISTORY
 from worker.features.sequence import Sequences
@@ -68,39 +67,25 @@ def lay(
     `history` [n, len(HISTORY)] are cross-fitted."""
     rows = np.flatnonzero(np.any([np.isfinite(targets.values[name]) for name in NET], axis=0))
     row = np.concatenate([rows, rows])
-    numbers, steps = _extract(_timelines(reflections, history, rows), static[rows])
-    people = Counter(reflection.user_id for reflection in reflections)
+    people = [reflection.user_id for reflection in reflections]
+    moments = [
+        Moment(id=one.id, created_at=one.created_at, history=own)
+        for one, own in zip(reflections, history, strict=True)
+    ]
+    numbers, steps = _extract(timelines(people, moments, len(HISTORY), rows.tolist()), static[rows])
+    written = Counter(people)
     return Laid(
         row=row,
         numbers=numbers,
         own=personal.extract(numbers, history[row]),
         steps=steps,
         known=steps.mask[:, -1] > 0,
-        diary=np.array([people[reflections[number].user_id] > 1 for number in row]),
+        diary=np.array([written[people[number]] > 1 for number in row]),
         fold=fold[row],
         target={name: targets.values[name][row] for name in NET},
         weight={name: targets.weight[name][row] for name in NET},
         dampened=targets.dampened[row],
     )
-
-
-def _timelines(reflections: Sequence[Reflection], history: Floats, rows: NDArray[np.intp]) -> list[Timeline]:
-    """The timelines of `rows`, made of all reflections of each person."""
-    moments: defaultdict[str, list[Moment]] = defaultdict(list)
-    for number in sorted(
-        range(len(reflections)), key=lambda i: (reflections[i].created_at, reflections[i].id)
-    ):
-        one = reflections[number]
-        moments[one.user_id].append(Moment(id=one.id, created_at=one.created_at, history=history[number]))
-    cuts = []
-    for number in rows:
-        one = reflections[number]
-        known = moments[one.user_id]
-        before = bisect_left(known, one.created_at, key=lambda moment: moment.created_at)
-        cuts.append(
-            Timeline.cut(known[max(0, before - TIMELINE_LIMIT) : before], one.created_at, len(HISTORY))
-        )
-    return cuts
 
 
 def _extract(timelines: Sequence[Timeline], static: Floats) -> tuple[Floats, Sequences]:

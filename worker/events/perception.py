@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.events.reflection import Reflection
+from worker.events.timeline import Moment
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,6 +59,11 @@ class Trace:
     created_at: datetime
     static: NDArray[np.float64]
     history: NDArray[np.float64]
+
+    @property
+    def moment(self) -> Moment:
+        """What later reflections of the person see of it."""
+        return Moment(id=self.id, created_at=self.created_at, history=self.history)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

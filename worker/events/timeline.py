@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -48,3 +50,19 @@ class Timeline:
             times=np.array([m.created_at.timestamp() for m in last], dtype=np.float64),
             history=np.array([m.history for m in last], dtype=np.float64).reshape(len(last), width),
         )
+
+
+def timelines(
+    people: Sequence[str], moments: Sequence[Moment], width: int, of: Sequence[int] | None = None
+) -> list[Timeline]:
+    """The timeline that each of the moments `of` (all when None) has before it, made of its own person's
+    earlier moments; `people[i]` is whose `moments[i]` is, in any order."""
+    known: defaultdict[str, list[Moment]] = defaultdict(list)
+    for at in sorted(range(len(moments)), key=lambda at: (moments[at].created_at, moments[at].id)):
+        known[people[at]].append(moments[at])
+    cuts = []
+    for at in range(len(moments)) if of is None else of:
+        now, own = moments[at].created_at, known[people[at]]
+        before = bisect_left(own, now, key=lambda moment: moment.created_at)
+        cuts.append(Timeline.cut(own[max(0, before - TIMELINE_LIMIT) : before], now, width))
+    return cuts
