@@ -52,24 +52,30 @@ class TextModels(Protocol):
     def tuned(self) -> DenseHeads | None: ...
 
 
-def bases(contents: TextModels, features: Features) -> dict[str, Columns]:
-    """Every text base's prediction: variable -> base -> [n] (values) or [n, k] (distributions, risk logits).
-
-    The trainer's out-of-fold matrix has the same columns, made by the same call on each fold's contents.
-    """
-    heads = {
+def scores_of(contents: TextModels, features: Features) -> dict[str, Columns]:
+    """What every head of the linear bases says: base -> target -> [n]."""
+    scores = {
         "Ng": _named(contents.ngrams.targets, contents.ngrams.predict(features.counts)),
         "Eb": _named(contents.embedding.targets, contents.embedding.predict(features.dense)),
     }
     if contents.tuned is not None and features.tuned is not None:
-        heads["Tr"] = _named(contents.tuned.targets, contents.tuned.predict(features.tuned))
+        scores["Tr"] = _named(contents.tuned.targets, contents.tuned.predict(features.tuned))
+    return scores
+
+
+def bases(contents: TextModels, features: Features, scores: Mapping[str, Columns]) -> dict[str, Columns]:
+    """Every text base's prediction: variable -> base -> [n] (values) or [n, k] (distributions, risk logits);
+    `scores` as `scores_of` gives them.
+
+    The trainer's out-of-fold matrix has the same columns, made by the same call on each fold's contents.
+    """
     columns: dict[str, Columns] = {
         name: {"Lx": np.clip(contents.trees[name].predict(features.lexical), 0.0, 1.0)}
         for name in ("valence", "arousal", "willingness")
     }
     columns["expressed"] = {"Lx": contents.trees["expressed"].predict(features.lexical)}
     columns["invoked"], columns["congruence"], columns["risk"] = {}, {}, {}
-    for base, named in heads.items():
+    for base, named in scores.items():
         for name in ("valence", "arousal", "willingness", "congruence"):
             if name in named:
                 columns[name][base] = np.clip(named[name], 0.0, 1.0)
@@ -89,18 +95,16 @@ def emotion_features(expressed: Floats, invoked: Floats) -> Floats:
     return out
 
 
-def nuance_logits(contents: TextModels, features: Features, variable: str, taxonomy: Taxonomy) -> Floats:
+def nuance_logits(
+    scores: Mapping[str, Columns], features: Features, variable: str, taxonomy: Taxonomy
+) -> Floats:
     """Logits of a variable's nuances [n, 6, 6]: the mean of the bases that have them, the anchors' cosines
     where none has."""
     targets = nuance_targets(variable, taxonomy)
-    read = [(contents.embedding, features.dense)]
-    if contents.tuned is not None and features.tuned is not None:
-        read.append((contents.tuned, features.tuned))
     logits = [
-        heads.predict(seen)[:, start : start + len(targets)]
-        for heads, seen in read
-        if targets[0] in heads.targets
-        for start in [heads.targets.index(targets[0])]
+        np.stack([named[target] for target in targets], axis=1)
+        for named in scores.values()
+        if targets[0] in named
     ]
     mean = np.mean(logits, axis=0) if logits else features.dense[:, -len(targets) :]
     return np.asarray(mean).reshape(-1, 6, 6)
@@ -120,7 +124,8 @@ def appraise(
     other."""
     static = static_context(reflections, features.lexical)
     alone = context.extract(static)
-    columns = bases(contents, features)
+    scores = scores_of(contents, features)
+    columns = bases(contents, features, scores)
 
     def blended(name: str, of: Columns) -> Any:
         return combine(contents.gates[name], contents.calibrators[name], of, alone)
@@ -146,7 +151,7 @@ def appraise(
     flags = _risk(contents, columns["risk"], screens)
     emotions = {}
     for name, classes in (("expressed", expressed.after), ("invoked", invoked.after)):
-        logits = nuance_logits(contents, features, name, taxonomy)
+        logits = nuance_logits(scores, features, name, taxonomy)
         odds = softmax(logits / contents.nuance_temperature[name])
         micros = softmax(features.micros * contents.micro_scale)
         emotions[name] = [

@@ -16,7 +16,7 @@ from trainer.features.targets import Targets
 from trainer.fit import text, transformer
 from trainer.plan import Plan
 from trainer.splits.ledger import Ledger
-from worker.appraise import bases, nuance_logits
+from worker.appraise import bases, nuance_logits, scores_of
 from worker.events.taxonomy import Taxonomy
 from worker.features.assemble import Features
 from worker.models.hierarchy import softmax
@@ -101,24 +101,14 @@ def _predicted(
         net = transformer.fit(lower, targets, used, sources, plan.transformer, taxonomy, seed=plan.seed)
         models = replace(models, tuned=net.heads)
         part = replace(part, tuned=transformer.pooled(net, lower, np.flatnonzero(held)))
-    columns = bases(models, part)
+    scores = scores_of(models, part)
+    columns = bases(models, part, scores)
     for name, native in targets.native.items():
-        columns[name] = _native(models, part, name, native.labels)
+        wanted = [f"{name}.{label}" for label in native.labels]
+        columns[name] = {
+            base: softmax(np.stack([named[target] for target in wanted], axis=1))
+            for base, named in scores.items()
+        }
     for name in ("expressed", "invoked"):
-        columns[f"{name}.nuance"] = {"mean": nuance_logits(models, part, name, taxonomy)}
+        columns[f"{name}.nuance"] = {"mean": nuance_logits(scores, part, name, taxonomy)}
     return columns
-
-
-def _native(models: text.TextModels, part: Features, name: str, labels: Sequence[str]) -> Columns:
-    """Each base's distribution over a corpus' own classes."""
-    wanted = [f"{name}.{label}" for label in labels]
-    heads = {
-        "Ng": (models.ngrams.targets, models.ngrams.predict(part.counts)),
-        "Eb": (models.embedding.targets, models.embedding.predict(part.dense)),
-    }
-    if models.tuned is not None and part.tuned is not None:
-        heads["Tr"] = (models.tuned.targets, models.tuned.predict(part.tuned))
-    return {
-        base: softmax(scores[:, [named.index(target) for target in wanted]])
-        for base, (named, scores) in heads.items()
-    }
