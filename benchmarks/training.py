@@ -79,7 +79,9 @@ def main() -> None:
         if not call.plans_only:
             recipe, console = plans.read(call.recipe), Console(stderr=True)
             files = [
-                file for path in call.data for file in rebuild._files(path, Path(scratch), recipe, console)
+                file
+                for path in call.data
+                for file in rebuild.labelled_files(path, Path(scratch), recipe, console)
             ]
             rows = selection.select(labelled.load(files), recipe)
             bench = Bench(recipe, Path(scratch) / "cache")

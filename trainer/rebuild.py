@@ -204,7 +204,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with tempfile.TemporaryDirectory() as scratch:
             recipe = plans.read(options.plan)
-            files = [file for path in options.data for file in _files(path, Path(scratch), recipe, console)]
+            files = [
+                file for path in options.data for file in labelled_files(path, Path(scratch), recipe, console)
+            ]
             rebuild(files, options.plan, options.out, console)
     except FeltsenseError as error:
         console.print(str(error), style="red", markup=False)
@@ -215,7 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _files(path: Path, scratch: Path, recipe: Plan, console: Console) -> list[Path]:
+def labelled_files(path: Path, scratch: Path, recipe: Plan, console: Console) -> list[Path]:
     """A file as it is; of a folder of raw corpora, those the plan names, imported, and the synthetic
     people."""
     if not path.is_dir():

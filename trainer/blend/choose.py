@@ -16,6 +16,7 @@ from trainer.blend import gate as gates
 from trainer.blend.material import Material
 from trainer.blend.paired import paired
 from trainer.plan import Plan
+from trainer.splits.folds import splits
 from worker.blend.gate import Gate
 
 Floats = NDArray[np.float64]
@@ -58,9 +59,8 @@ def cross_fit(kind: str, material: Material, fold: Ints, plan: Plan) -> Floats:
     """Blends of every row, [n] or [n, k], by gates fitted on the other folds' rows with weight."""
     used = material.weight > 0
     out = np.full(material.target.shape, np.nan)
-    for number in range(int(fold.max()) + 1):
-        held = fold == number
-        out[held] = material.rows(held).blend(fit(kind, material.rows(used & ~held), plan))
+    for train, held in splits(fold):
+        out[held] = material.rows(held).blend(fit(kind, material.rows(used & train), plan))
     return out
 
 
@@ -77,10 +77,9 @@ def choose(material: Material, fold: Ints, persons: Sequence[Any] | NDArray[Any]
     nested = {kind: _nested(kind, material, fold, plan) for kind in kinds}
     before = np.full(material.target.shape, np.nan)
     by_fold = []
-    for number in range(int(fold.max()) + 1):
-        held = fold == number
+    for number, (train, held) in enumerate(splits(fold)):
         inside = {kind: blended[number] for kind, blended in nested.items()}
-        by_fold.append(_verdict(inside, material, used & ~held, people, plan.seed)["kind"])
+        by_fold.append(_verdict(inside, material, used & train, people, plan.seed)["kind"])
         before[held] = blends[by_fold[-1]][held]
     verdict = _verdict(blends, material, used, people, plan.seed)
     return Choice(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.evaluate import metrics
 from worker.blend.gate import Gate
 
 Floats = NDArray[np.float64]
@@ -77,9 +78,7 @@ class Material:
 
     def losses(self, blended: Floats) -> Floats:
         """Each row's loss [n]."""
-        if self.target.ndim == 1:
-            return np.asarray((blended - self.target) ** 2)
-        return np.asarray(-(self.target * np.log(np.maximum(blended, 1e-9))).sum(axis=1))
+        return metrics.losses(blended, self.target)
 
     def loss(self, blended: Floats) -> float:
         """The weighted mean loss of the rows with weight."""

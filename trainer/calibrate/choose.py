@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from trainer.calibrate import maps
 from trainer.evaluate import metrics
+from trainer.splits.folds import splits
 from worker.calibrate.maps import IDENTITY, Calibrator
 
 Floats = NDArray[np.float64]
@@ -35,9 +36,8 @@ def choose(before: Floats, target: Floats, weight: Floats, fold: NDArray[np.int6
     `before` are out-of-fold blends."""
     used = weight > 0
     after = np.full_like(before, np.nan)
-    for number in range(int(fold.max()) + 1):
-        held = fold == number
-        rows = used & ~held
+    for train, held in splits(fold):
+        rows = used & train
         kind, _ = _least(before[rows], target[rows], weight[rows], fold[rows])
         after[held] = fit(kind, before[rows], target[rows], weight[rows]).apply(before[held])
     kind, losses = _least(before[used], target[used], weight[used], fold[used])
@@ -61,7 +61,7 @@ def _least(
             held = fold == number
             fitted = fit(kind, before[~held], target[~held], weight[~held])
             after[held] = fitted.apply(before[held])
-        loss[kind] = float(np.average(_losses(after, target), weights=weight))
+        loss[kind] = float(np.average(metrics.losses(after, target), weights=weight))
     return min(loss, key=lambda kind: loss[kind]), loss
 
 
@@ -82,9 +82,3 @@ def fit(kind: str, before: Floats, target: Floats, weight: Floats) -> Calibrator
 def _ece(mass: Floats, target: Floats) -> float:
     rows, likeliest = np.arange(len(mass)), mass.argmax(axis=1)
     return metrics.ece(target[rows, likeliest], mass[rows, likeliest])
-
-
-def _losses(value: Floats, target: Floats) -> Floats:
-    if target.ndim == 1:
-        return np.asarray((value - target) ** 2)
-    return np.asarray(-(target * np.log(np.maximum(value, 1e-9))).sum(axis=1))

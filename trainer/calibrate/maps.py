@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from sklearn.isotonic import IsotonicRegression
 
+from trainer.calibrate.interval import effective
 from trainer.fit import linear
 from worker.calibrate.maps import Calibrator
 
@@ -21,12 +22,12 @@ where plain PAV would flatten it and follow the noise."""
 
 def value(score: Floats, target: Floats, weight: Floats) -> Calibrator:
     """Isotonic map of scores [n] to `target` 0-1 [n]; linear where rows are few."""
-    effective = weight.sum() ** 2 / (weight**2).sum()
-    if effective < FEWEST:
+    rows = effective(weight)
+    if rows < FEWEST:
         return line(score, target, weight)
     order = np.argsort(score, kind="stable")
     mass = np.cumsum(weight[order])
-    count = int(np.clip(effective // BIN, 5, 12))
+    count = int(np.clip(rows // BIN, 5, 12))
     parts = np.split(order, np.searchsorted(mass, np.linspace(0, mass[-1], count + 1)[1:-1]))
     bins = [(score[part], target[part], weight[part]) for part in parts if weight[part].sum() > 0]
     middle = np.array([np.average(x, weights=w) for x, _, w in bins])

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from trainer.data import probe
 from trainer.data.labelled import PATHS, Labelled
 from trainer.errors import ImplausibleData
-from worker.events.variables import CORES, FLAGS
+from trainer.features.targets import CLASSES, classes
+from worker.events.variables import FLAGS
 from worker.features.lexical import LEXICAL
 
 Floats = NDArray[np.float64]
@@ -119,15 +120,8 @@ def _present(name: str, columns: Floats) -> Iterator[tuple[str, Floats]]:
 
 
 def _classes(paths: Sequence[Sequence[str]] | None) -> Floats:
-    """Cores and none; the mass is shared by several paths."""
-    if paths is None:
-        return np.full(len(CORES) + 1, np.nan)
-    mass = np.zeros(len(CORES) + 1)
-    for path in paths:
-        mass[CORES.index(path[0])] += 1.0 / len(paths)
-    if not paths:
-        mass[-1] = 1.0
-    return mass
+    """Cores and none, NaN without a label."""
+    return np.full(len(CLASSES), np.nan) if paths is None else classes(paths, none=True)
 
 
 def _judge(

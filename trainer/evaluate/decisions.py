@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.calibrate import thresholds
-from trainer.oof.crossfit import splits
+from trainer.splits.folds import splits
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from trainer.evaluate import references as simple
 from trainer.evaluate.bootstrap import Estimate, Resampling, Sample
 from trainer.evaluate.judge import ALONE, REGIMES, REPORTS, TEXTS, Judged
+from trainer.evaluate.metrics import group_means
 from trainer.evaluate.slices import Slice
 from trainer.evaluate.truth import EMOTIONS, KINDS, NATIVE, OTHER_SCALE, Earlier, Truth, native
 from worker.events.taxonomy import taxonomy
@@ -135,14 +136,9 @@ def _moods(evidence: Evidence, part: Slice, rows: Rows) -> Iterator[Figure]:
                 guesses = beside | {LABEL_MEAN: np.full(len(known), truth.mean())}
                 synthetic = evidence.truth.source[known] == "synthetic"
                 if synthetic.all():
-                    guesses[CATEGORY_MEAN] = _category_means(evidence.truth.category[known], truth)
+                    guesses[CATEGORY_MEAN] = group_means(evidence.truth.category[known], truth)
                 others = {other: sample.rmse(truth, guess) for other, guess in guesses.items()}
                 yield _figure(part, kind, "RMSE", sample.rmse(truth, value), regime, others)
-
-
-def _category_means(category: NDArray[np.str_], truth: Floats) -> Floats:
-    codes = np.unique(category, return_inverse=True)[1]
-    return np.asarray((np.bincount(codes, weights=truth) / np.bincount(codes))[codes])
 
 
 def _forecasts(evidence: Evidence, part: Slice, rows: Rows) -> Iterator[Figure]:

@@ -9,21 +9,13 @@ from dataclasses import dataclass
 from trainer.evaluate.canaries import Canary
 from trainer.evaluate.figures import CATEGORY_MEAN, EARLIER_LAST, EARLIER_MEAN, Figure
 from trainer.evaluate.judge import ALONE, REPORTS
+from worker.bundle.contents import INTERVALS
 
 NO_ROWS = "no rows"
 EFFECTIVE = 700
 """Rows from which a slice's coverage is held to the gate."""
 COVERED, TOLERANCE = 0.80, 0.03
 CALIBRATED = 0.05
-INTERVALS = (
-    "valence",
-    "arousal",
-    "willingness",
-    "congruence",
-    "comparator",
-    "expected_valence",
-    "expected_arousal",
-)
 
 
 @dataclass(frozen=True, kw_only=True)

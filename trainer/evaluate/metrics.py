@@ -141,6 +141,19 @@ def coverage(truth: ArrayLike, low: ArrayLike, high: ArrayLike) -> float:
     return float(np.mean((y >= lo) & (y <= np.asarray(high, dtype=np.float64)))) if len(y) else float("nan")
 
 
+def losses(predicted: Vector, truth: Vector) -> Vector:
+    """Each row's loss: squared error of values [n], cross-entropy of distributions [n, k]."""
+    if truth.ndim == 1:
+        return np.asarray((predicted - truth) ** 2)
+    return np.asarray(-(truth * np.log(np.maximum(predicted, 1e-9))).sum(axis=1))
+
+
+def group_means(groups: Sequence[str] | NDArray[Any], truth: Vector) -> Vector:
+    """The mean of `truth` over each row's group, [n]."""
+    codes = np.unique(np.asarray(groups), return_inverse=True)[1]
+    return np.asarray((np.bincount(codes, weights=truth) / np.bincount(codes))[codes])
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Composite:
     """SemEval-2026 task 2's correlation in its parts: `within` persons, `between` persons, and the `value` of

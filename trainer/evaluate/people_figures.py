@@ -3,13 +3,11 @@ and the synthetic ones."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from trainer.evaluate import metrics as m
 from trainer.evaluate.bootstrap import Resampling
-from trainer.evaluate.predicted import Figures, Floats, Predicted, Rows
+from trainer.evaluate.predicted import Figures, Predicted, Rows
 from worker.events.taxonomy import taxonomy
 from worker.events.variables import CORES, FLAGS
 from worker.features.schema import TEMPORAL
@@ -66,7 +64,7 @@ def synthetic(got: Predicted, here: Rows) -> Figures:
     }
     category = [(got.rows[at].cluster or "").split("/")[0] for at in placed.row[rows]]
     found["reference: valence as its category's mean RMSE"] = m.rmse(
-        placed.target["valence"][rows], _group_means(category, placed.target["valence"][rows])
+        placed.target["valence"][rows], m.group_means(category, placed.target["valence"][rows])
     )
     for name in ("expressed", "invoked"):
         found[f"{name} core macro-F1"] = got.core_f1(name, here)
@@ -74,11 +72,6 @@ def synthetic(got: Predicted, here: Rows) -> Figures:
     for flag in FLAGS:
         found[f"{flag} AUC"] = m.auc(*got.flag(flag, here))
     return found
-
-
-def _group_means(group: Sequence[str], truth: Floats) -> Floats:
-    codes = np.unique(np.array(group), return_inverse=True)[1]
-    return np.asarray((np.bincount(codes, weights=truth) / np.maximum(np.bincount(codes), 1))[codes])
 
 
 def _hierarchy(got: Predicted, name: str, here: Rows) -> float:

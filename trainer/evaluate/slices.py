@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from trainer.data.labelled import Labelled
 from trainer.evaluate.judge import Judged
 from trainer.evaluate.truth import Truth
+from trainer.splits.strata import length
 
 FEWEST = 30
 """A slice of fewer rows is not shown."""
-SHORT, MEDIUM = 12, 120
-"""Most words of a short and of a medium text."""
 _WEEK_S = 7 * 86_400.0
 
 
@@ -37,7 +36,7 @@ def cut(judged: Judged, truth: Truth) -> list[Slice]:
     """All slices with at least `FEWEST` rows, in the order in which a reader looks for them."""
     labels = {
         "source": truth.source.tolist(),
-        "length": [_length(row) for row in judged.rows],
+        "length": [length(row.reflection.text) for row in judged.rows],
         "language": [f"{name}" for name in judged.appraised["language"]],
         "risk category": truth.category.tolist(),
         "timeline density": densities(judged.rows),
@@ -62,11 +61,6 @@ def densities(rows: Sequence[Labelled]) -> list[str]:
         rate = len(moments) / max(span / _WEEK_S, 1.0)
         named[person] = "no timeline" if span == 0 else "< 1" if rate < 1 else "1-3" if rate <= 3 else "> 3"
     return [named[row.reflection.user_id] for row in rows]
-
-
-def _length(row: Labelled) -> str:
-    words = len(row.reflection.text.split())
-    return "SHORT" if words <= SHORT else "MEDIUM" if words <= MEDIUM else "LONG"
 
 
 def _order(name: str) -> tuple[int, str]:

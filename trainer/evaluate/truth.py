@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from trainer.data.labelled import Labelled
 from trainer.data.mappings import load
 from trainer.evaluate.metrics import Paths
-from worker.events.variables import CORES, FLAGS, LEVELS
+from trainer.features.targets import classes
+from worker.events.variables import FLAGS, LEVELS
 
 Floats = NDArray[np.float64]
 
@@ -57,7 +58,10 @@ class Truth:
         return cls(
             source=np.array([row.source for row in rows], dtype=np.str_),
             values=values,
-            mass={name: np.array([_mass(row, name) for row in rows]).reshape(-1, 7) for name in EMOTIONS},
+            mass={
+                name: np.array([classes(row.labels.get(name), none=True) for row in rows]).reshape(-1, 7)
+                for name in EMOTIONS
+            },
             paths={name: [row.labels.get(name) or [] for row in rows] for name in EMOTIONS},
             risk=np.array([[_risk(row, flag) for flag in FLAGS] for row in rows]).reshape(-1, len(FLAGS)),
             level=np.array([_level(row) for row in rows], dtype=object),
@@ -125,18 +129,6 @@ def native(
 
 def _number(value: float | None) -> float:
     return float("nan") if value is None else float(value)
-
-
-def _mass(row: Labelled, name: str) -> Floats:
-    mass = np.zeros(len(CORES) + 1)
-    paths = row.labels.get(name)
-    if paths is None:
-        return mass
-    for path in paths:
-        mass[CORES.index(path[0])] += 1.0 / len(paths)
-    if not paths:
-        mass[-1] = 1.0
-    return mass
 
 
 def _risk(row: Labelled, flag: str) -> float:

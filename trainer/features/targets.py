@@ -70,8 +70,8 @@ def extract(
     """Targets of `rows`; emotions with several paths share the mass equally. Rows that are not `learned`
     [n] (all when None) weigh 0 everywhere."""
     values = {name: np.array([_value(row, name, plan) for row in rows], dtype=np.float64) for name in VALUES}
-    expressed = np.stack([_classes(row.labels.get("expressed"), none=True) for row in rows])
-    invoked = np.stack([_classes(row.labels.get("invoked"), none=False) for row in rows])
+    expressed = np.stack([classes(row.labels.get("expressed"), none=True) for row in rows])
+    invoked = np.stack([classes(row.labels.get("invoked"), none=False) for row in rows])
     felt = invoked.any(axis=1)
     nuances = {
         name: np.stack([_nuances(row.labels.get(name, ()), taxonomy) for row in rows])
@@ -96,24 +96,32 @@ def extract(
     for flag in ASSUMED_ABSENT:
         risk[assumed, FLAGS.index(flag)] = 0.0
 
-    weight = {name: _weight(rows, name, plan) * np.isfinite(column) for name, column in values.items()}
+    dampened = _dampening(rows, plan)
+    weight = {
+        name: _shares(rows, name, plan) * dampened * np.isfinite(column) for name, column in values.items()
+    }
     labelled = np.asarray(expressed.any(axis=1))
     weight["expressed"] = (
-        _weight(rows, "expressed", plan) * labelled * _balance(expressed, labelled, plan.class_power)
+        _shares(rows, "expressed", plan)
+        * dampened
+        * labelled
+        * _balance(expressed, labelled, plan.class_power)
     )
     weight["invoked"] = (
-        _weight(rows, "invoked", plan) * np.where(borrowed, stands_in, 1.0) * invoked.any(axis=1)
+        _shares(rows, "invoked", plan) * dampened * np.where(borrowed, stands_in, 1.0) * invoked.any(axis=1)
     )
     judged = np.isfinite(risk).any(axis=1)
-    weight["risk"] = _weight(rows, "risk", plan) * np.where(assumed, no_risk, 1.0) * judged
+    weight["risk"] = _shares(rows, "risk", plan) * dampened * np.where(assumed, no_risk, 1.0) * judged
     seen = np.ones(len(rows), dtype=bool) if learned is None else learned
     person = np.unique([row.reflection.user_id for row in rows], return_inverse=True)[1]
     kinds = {"expressed": expressed, "invoked": invoked, "risk": np.nan_to_num(risk)}
     return Targets(
         learned=seen,
-        dampened=_dampening(rows, plan),
+        dampened=dampened,
         native={
-            name: found for name in plan.native if (found := _native(rows, name, plan, seen)) is not None
+            name: found
+            for name in plan.native
+            if (found := _native(rows, name, plan, seen, dampened, person)) is not None
         },
         values=values,
         expressed=expressed,
@@ -169,7 +177,14 @@ def _value(row: Labelled, name: str, plan: Plan) -> float:
     return min(1.0, max(0.0, 0.5 + spread * (float(value) - 0.5)))
 
 
-def _native(rows: Sequence[Labelled], name: str, plan: Plan, seen: NDArray[np.bool_]) -> Native | None:
+def _native(
+    rows: Sequence[Labelled],
+    name: str,
+    plan: Plan,
+    seen: NDArray[np.bool_],
+    dampened: Floats,
+    person: NDArray[np.intp],
+) -> Native | None:
     """None where no row has a label of this name."""
     told = [row.labels.get(name, ()) for row in rows]
     named = [(one,) if isinstance(one, str) else tuple(one) for one in told]
@@ -181,12 +196,12 @@ def _native(rows: Sequence[Labelled], name: str, plan: Plan, seen: NDArray[np.bo
         for label in one:
             mass[number, labels.index(label)] = 1.0 / len(one)
     labelled: NDArray[np.bool_] = np.asarray(mass.any(axis=1))
-    weight = _dampening(rows, plan) * _balance(mass, labelled, plan.class_power) * (labelled & seen)
-    person = np.unique([row.reflection.user_id for row in rows], return_inverse=True)[1]
+    weight = dampened * _balance(mass, labelled, plan.class_power) * (labelled & seen)
     return Native(labels=labels, mass=mass, weight=limited(weight, person, plan.person_share))
 
 
-def _classes(paths: Iterable[Sequence[str]] | None, *, none: bool) -> Floats:
+def classes(paths: Iterable[Sequence[str]] | None, *, none: bool) -> Floats:
+    """Mass [6], or [7] with `none`, of a label's cores; paths share it, no path is 'none', no label zeros."""
     mass = np.zeros(len(CLASSES) if none else len(CORES))
     if paths is None:
         return mass
@@ -206,10 +221,10 @@ def _nuances(paths: Iterable[Sequence[str]], taxonomy: Taxonomy) -> Floats:
     return mass.ravel()
 
 
-def _weight(rows: Sequence[Labelled], target: str, plan: Plan) -> Floats:
+def _shares(rows: Sequence[Labelled], target: str, plan: Plan) -> Floats:
+    """What the plan makes of each row's source."""
     sources = [plan.source(row.source) for row in rows]
-    own = np.array([source.weight * source.weights.get(target, 1.0) for source in sources])
-    return np.asarray(own * _dampening(rows, plan))
+    return np.array([source.weight * source.weights.get(target, 1.0) for source in sources])
 
 
 def _dampening(rows: Sequence[Labelled], plan: Plan) -> Floats:

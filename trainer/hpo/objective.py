@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from trainer.evaluate.metrics import losses
 from trainer.features.targets import Targets
 from trainer.fit import boosted, linear, text
 from trainer.hpo.ridge import Moments, Ridges
@@ -126,11 +127,7 @@ class Texts:
                 columns = [done.result() for done in [pool.submit(one) for one in fits]]
             columns += [column[held] for column in self._beside.values()]
             blended, goal = np.mean(columns, axis=0), self._goal[held]
-            if self._classes:
-                losses = -(goal * np.log(np.maximum(blended, 1e-9))).sum(axis=1)
-            else:
-                losses = (blended - goal) ** 2
-            yield Judged(rows=held, losses=losses, weight=self._weight[held])
+            yield Judged(rows=held, losses=losses(blended, goal), weight=self._weight[held])
 
     def _column(self, base: str, number: int, held: Numbers, plan: Plan, *, full: bool) -> Floats:
         fold = self._folds[number]

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from trainer.features.targets import Targets
 from trainer.fit import linear
-from trainer.oof.crossfit import Columns, splits
+from trainer.oof.crossfit import Columns
 from trainer.oof.stack import Stacked, stack
 from trainer.plan import Plan
+from trainer.splits.folds import splits
 from trainer.splits.ledger import Ledger
 from worker.appraise import emotion_features, history_of
 from worker.events.reflection import Reflection

@@ -3,7 +3,7 @@ its near-duplicates."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
@@ -15,6 +15,7 @@ from trainer.features.build import rows_of
 from trainer.features.targets import Targets
 from trainer.fit import text, transformer
 from trainer.plan import Plan
+from trainer.splits.folds import splits
 from trainer.splits.ledger import Ledger
 from worker.appraise import bases, nuance_logits, scores_of
 from worker.events.taxonomy import Taxonomy
@@ -36,13 +37,6 @@ class Keep(Protocol):
 def computed(name: str, make: Callable[[], T]) -> T:  # noqa: ARG001  the port's shape
     """No memory: compute it."""
     return make()
-
-
-def splits(fold: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
-    """(train, held) masks [n], fold by fold; a fold trains on the other folds' own rows."""
-    for number in range(int(fold.max()) + 1):
-        held = fold == number
-        yield ~held, held
 
 
 def cross_fit(

@@ -12,9 +12,10 @@ from trainer.calibrate.interval import effective
 from trainer.evaluate.metrics import quantile_ece
 from trainer.features.targets import Targets
 from trainer.oof.appraisal import Appraised
-from trainer.oof.crossfit import Columns, splits
+from trainer.oof.crossfit import Columns
 from trainer.oof.placement import Placed
 from trainer.oof.stack import bounds
+from trainer.splits.folds import splits
 from trainer.splits.ledger import Ledger
 from worker.appraise import RISK
 from worker.bundle.contents import INTERVALS

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from trainer.fit import linear, sequence
 from trainer.fit.sequence import NETS, Forecasters
-from trainer.oof.crossfit import Keep, computed, splits
+from trainer.oof.crossfit import Keep, computed
 from trainer.oof.stack import Stacked, stack
 from trainer.oof.timelines import Laid
 from trainer.plan import Plan
+from trainer.splits.folds import splits
 from trainer.splits.ledger import Ledger
 from worker.features import context
 from worker.features.sequence import Sequences

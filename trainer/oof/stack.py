@@ -15,8 +15,8 @@ from trainer.blend import weights
 from trainer.blend.material import Material
 from trainer.calibrate import choose as calibrators
 from trainer.calibrate import interval as intervals
-from trainer.oof.crossfit import splits
 from trainer.plan import Plan
+from trainer.splits.folds import splits
 from trainer.splits.ledger import REFIT, Ledger
 from worker.blend.gate import Gate
 from worker.calibrate.interval import Interval

@@ -4,7 +4,7 @@ dealt."""
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,13 @@ Bools = NDArray[np.bool_]
 
 ROWS_PER_DEVIATION = 10.0
 """How many rows more or less weigh as much as one row that is a standard deviation off."""
+
+
+def splits(fold: Ints) -> Iterator[tuple[Bools, Bools]]:
+    """(train, held) masks [n], fold by fold; a fold trains on the other folds' own rows."""
+    for number in range(int(fold.max()) + 1):
+        held = fold == number
+        yield ~held, held
 
 
 def groups(*labels: Sequence[Hashable | None]) -> Ints:
