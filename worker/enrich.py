@@ -3,7 +3,6 @@ written."""
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 import orjson
 
 from worker.errors import FeltsenseError, UsageError
-from worker.events.lines import Revisions, read
+from worker.events.lines import Revisions, read, write_whole
 from worker.events.perception import Perception
 from worker.events.reflection import Reflection
 from worker.pipeline import Pipeline
@@ -70,7 +69,10 @@ def enrich(
                     written.append((reflection.created_at, reflection.id, encoded))
                 perceived(len(written), len(reflections))
     written.sort(key=lambda row: row[:2])
-    _write_whole(out, (row[2] for row in written))
+    try:
+        write_whole(out, (row[2] for row in written))
+    except OSError as error:
+        raise UsageError(f"cannot write {out}: {error.strerror}") from error
     return Enriched(written=len(written), stale=revisions.stale, refused=refused + len(revisions.refused))
 
 
@@ -113,17 +115,3 @@ def _groups(reflections: Sequence[Reflection]) -> Iterator[list[Reflection]]:
         group += person
     if group:
         yield group
-
-
-def _write_whole(out: Path, lines: Iterable[bytes]) -> None:
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.writelines(lines)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(out)
-    except OSError as error:
-        raise UsageError(f"cannot write {out}: {error.strerror}") from error
-    finally:
-        part.unlink(missing_ok=True)

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.fit import linear, sequence
+from trainer.fit import sequence
 from trainer.hpo.objective import Judged
+from trainer.oof import placement
 from trainer.oof.timelines import Laid
 from trainer.plan import Plan
-from worker.features.sequence import Sequences
 from worker.place import NET
 
 Floats = NDArray[np.float64]
@@ -66,22 +66,12 @@ class Forecasts:
     def _ridge(
         self, base: str, number: int, features: Floats, weight: dict[str, Floats], penalty: float
     ) -> Floats:
-        """[held, 2], as `placement` fits it."""
+        """[held, 2]."""
         known = base, number, repr(penalty)
         if known not in self._columns:
             held = self._laid.fold == number
-            both = weight["valence"] + weight["arousal"]
-            some = ~held & (both > 0)
-            mean, scale = linear.standardise(features[some], both[some])
-            columns = []
-            for kind in KINDS:
-                used = ~held & (weight[kind] > 0)
-                goal = self._laid.target[kind][used, None]
-                heads = linear.ridge(
-                    (features[used] - mean) / scale, goal, weight[kind][used], penalty=penalty
-                )
-                columns.append(np.clip(heads((features[held] - mean) / scale), 0.0, 1.0))
-            self._columns[known] = np.concatenate(columns, axis=1)
+            heads = placement.fit(features, self._laid.target, weight, ~held, penalty)
+            self._columns[known] = np.clip(heads.predict(features[held]), 0.0, 1.0)
         return self._columns[known]
 
     def _net(self, number: int, plan: Plan, *, full: bool) -> Floats:
@@ -89,20 +79,15 @@ class Forecasts:
         laid = self._laid
         known = "net", number, f"{full} {plan.net.model_dump_json()}"
         if known not in self._columns:
-            mass = np.stack([laid.in_diary(name) for name in NET], axis=1)
-            goal = np.where(mass > 0, np.stack([laid.target[name] for name in NET], axis=1), np.nan)
-            train = np.flatnonzero((laid.fold != number) & laid.known & (mass > 0).any(axis=1))
+            goal, mass, usable = laid.lessons()
+            train = np.flatnonzero((laid.fold != number) & usable)
             if not full and len(train) > plan.search.net_rows:
                 drawn = np.random.default_rng(plan.seed).choice(train, plan.search.net_rows, replace=False)
                 train = np.sort(drawn)
             nets = sequence.fit_all(
-                _part(laid.steps, train), goal[train], mass[train], plan=plan.net, seed=plan.seed
+                laid.steps.rows(train), goal[train], mass[train], plan=plan.net, seed=plan.seed
             )
             held = np.flatnonzero(laid.fold == number)
-            told = sequence.predict(nets, _part(laid.steps, held))
+            told = sequence.predict(nets, laid.steps.rows(held))
             self._columns[known] = told.reshape(len(held), -1, len(NET))
         return self._columns[known]
-
-
-def _part(steps: Sequences, rows: NDArray[np.intp]) -> Sequences:
-    return Sequences(steps=steps.steps[rows], mask=steps.mask[rows], now=steps.now[rows])

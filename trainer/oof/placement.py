@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,6 @@ from trainer.plan import Plan
 from trainer.splits.folds import splits
 from trainer.splits.ledger import Ledger
 from worker.features import context
-from worker.features.sequence import Sequences
 from worker.models.heads import DenseHeads
 from worker.place import NET, by_net, stacks_of
 
@@ -70,7 +69,7 @@ def settle(
     personal, meant = _linear(
         "personal", laid.own, laid.target, evenly, laid.fold, plan.personal_penalty, book
     )
-    net, recalled = _nets(laid, in_diary, plan, advance, book, keep)
+    net, recalled = _nets(laid, plan, advance, book, keep)
     now = static[laid.row]
     stacked = stacks_of(now, laid.known, {"Tm": expected, **by_net(recalled, laid.known)}, meant)
     around = context.extract(now, laid.numbers)
@@ -100,7 +99,7 @@ def settle(
     )
 
 
-@dataclass(frozen=True, kw_only=False)
+@dataclass(frozen=True)
 class _Book:
     """The ledger, for models that read the traces of stage A."""
 
@@ -124,64 +123,59 @@ def _linear(
 ) -> tuple[DenseHeads, Floats]:
     """Ridge heads for valence and arousal: fitted on all rows, and cross-fitted [m, 2]."""
     taught = weight["valence"] + weight["arousal"] > 0
-
-    def fit(rows: Rows) -> DenseHeads:
-        some = rows & taught
-        mean, scale = linear.standardise(features[some], (weight["valence"] + weight["arousal"])[some])
-        heads = []
-        for kind in KINDS:
-            used = rows & (weight[kind] > 0)
-            standard = (features[used] - mean) / scale
-            heads.append(
-                linear.ridge(standard, target[kind][used, None], weight[kind][used], penalty=penalty)
-            )
-        return DenseHeads(
-            targets=KINDS,
-            weights=np.concatenate([head.weights for head in heads], axis=1),
-            bias=np.concatenate([head.bias for head in heads]),
-            mean=mean,
-            scale=scale,
-        )
-
     out = np.full((len(features), len(KINDS)), np.nan)
     for number, (train, held) in enumerate(splits(fold)):
-        out[held] = np.clip(fit(train).predict(features[held]), 0.0, 1.0)
+        heads = fit(features, target, weight, train, penalty)
+        out[held] = np.clip(heads.predict(features[held]), 0.0, 1.0)
         book.add(name, number, train & taught, held)
-    return fit(np.ones(len(features), dtype=bool)), out
+    return fit(features, target, weight, np.ones(len(features), dtype=bool), penalty), out
+
+
+def fit(
+    features: Floats, target: Mapping[str, Floats], weight: Mapping[str, Floats], rows: Rows, penalty: float
+) -> DenseHeads:
+    """Ridge heads for valence and arousal, each on those of `rows` [m] that have weight for it."""
+    both = weight["valence"] + weight["arousal"]
+    some = rows & (both > 0)
+    mean, scale = linear.standardise(features[some], both[some])
+    heads = []
+    for kind in KINDS:
+        used = rows & (weight[kind] > 0)
+        standard = (features[used] - mean) / scale
+        heads.append(linear.ridge(standard, target[kind][used, None], weight[kind][used], penalty=penalty))
+    return DenseHeads(
+        targets=KINDS,
+        weights=np.concatenate([head.weights for head in heads], axis=1),
+        bias=np.concatenate([head.bias for head in heads]),
+        mean=mean,
+        scale=scale,
+    )
 
 
 def _nets(
     laid: Laid,
-    weight: dict[str, Floats],
     plan: Plan,
     advance: Callable[[int], None],
     book: _Book,
     keep: Keep,
 ) -> tuple[Forecasters, Floats]:
     """The temporal nets fitted on all known rows, and cross-fitted [m, 3 * len(NETS)]."""
-    goal = np.stack([laid.target[name] for name in NET], axis=1)
-    mass = np.stack([weight[name] for name in NET], axis=1)
-    usable = laid.known & (mass > 0).any(axis=1)
-    steps = laid.steps
+    goal, mass, usable = laid.lessons()
 
-    def part(rows: Rows) -> Sequences:
-        return Sequences(steps=steps.steps[rows], mask=steps.mask[rows], now=steps.now[rows])
-
-    def fit(rows: Rows) -> Forecasters:
-        masked = np.where(mass[rows] > 0, goal[rows], np.nan)
-        return sequence.fit_all(part(rows), masked, mass[rows], plan=plan.net, seed=plan.seed)
+    def fit_nets(rows: Rows) -> Forecasters:
+        return sequence.fit_all(laid.steps.rows(rows), goal[rows], mass[rows], plan=plan.net, seed=plan.seed)
 
     out = np.full((len(goal), len(NETS) * len(NET)), np.nan)
     for number, (train, held) in enumerate(splits(laid.fold)):
         used = train & usable
 
         def predicted(used: Rows = used, held: Rows = held) -> Floats:
-            return sequence.predict(fit(used), part(held))
+            return sequence.predict(fit_nets(used), laid.steps.rows(held))
 
         out[held] = keep(f"nets-{number}", predicted)
         for name in NETS:
             book.add(name, number, used, held)
         advance(1)
-    whole = fit(usable)
+    whole = fit_nets(usable)
     advance(1)
     return whole, out

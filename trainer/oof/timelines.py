@@ -55,6 +55,13 @@ class Laid:
         every moment counts alike."""
         return np.asarray(self.weight[name] * self.known / self.dampened)
 
+    def lessons(self) -> tuple[Floats, Floats, Rows]:
+        """What the temporal nets learn: targets [m, len(NET)] (NaN: unlabelled) with their weights, and the
+        rows [m] that teach any."""
+        mass = np.stack([self.in_diary(name) for name in NET], axis=1)
+        goal = np.where(mass > 0, np.stack([self.target[name] for name in NET], axis=1), np.nan)
+        return goal, mass, self.known & (mass > 0).any(axis=1)
+
 
 def lay(
     reflections: Sequence[Reflection],

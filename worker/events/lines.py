@@ -7,9 +7,11 @@ refusal.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -47,6 +49,20 @@ def read(lines: Iterable[bytes], *, now: datetime) -> Iterator[Line]:
         except Rejected as error:
             # The traceback's frames hold the line; a refusal outlives them.
             yield Line(number=number, refused=error.with_traceback(None))
+
+
+def write_whole(out: Path, lines: Iterable[bytes], *, mode: int = 0o666) -> None:
+    """Write `lines` so that `out` is either the old file or the whole new one, of `mode` less the umask.
+    Raises `OSError`."""
+    part = out.with_name(f".{out.name}.{os.getpid()}.part")
+    try:
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+            file.writelines(lines)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(out)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _event(line: bytes) -> dict[str, Any]:

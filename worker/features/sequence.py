@@ -23,6 +23,10 @@ class Sequences:
     mask: NDArray[np.float32]
     now: NDArray[np.float32]
 
+    def rows(self, some: NDArray[np.intp] | NDArray[np.bool_]) -> Sequences:
+        """Those of some rows."""
+        return Sequences(steps=self.steps[some], mask=self.mask[some], now=self.now[some])
+
 
 def extract(
     history: NDArray[np.float64], ages: NDArray[np.float64], static: NDArray[np.float64]

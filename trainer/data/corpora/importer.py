@@ -7,7 +7,6 @@ published.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,7 +19,7 @@ from trainer.data.corpora import emobank, empathic, goemotions, isarcasm, offmyc
 from trainer.data.corpora.corpus import Corpus, Draft
 from trainer.errors import RowRefused, TrainerError, WrongCorpus
 from worker.errors import Rejected
-from worker.events import reflection
+from worker.events import lines, reflection
 
 CORPORA: dict[str, Corpus] = {
     corpus.name: corpus
@@ -110,7 +109,7 @@ def import_corpus(
     people: set[str] = set()
     refusals: list[Refusal] = []
 
-    def lines() -> Iterator[bytes]:
+    def read() -> Iterator[bytes]:
         for done, row in enumerate(rows, 1):
             try:
                 if None in row.cells:
@@ -129,21 +128,13 @@ def import_corpus(
             if progress is not None:
                 progress(done, len(rows))
 
-    write_whole(out, lines())
+    write_whole(out, read())
     return Summary(rows=len(rows), events=len(seen), people=len(people), refusals=tuple(refusals))
 
 
-def write_whole(out: Path, lines: Iterator[bytes], *, mode: int = 0o666) -> None:
-    """Write `lines` so that `out` is either the old file or the whole new one, of `mode` less the umask;
-    `TrainerError` when it cannot be written."""
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
+def write_whole(out: Path, rows: Iterator[bytes], *, mode: int = 0o666) -> None:
+    """`worker.events.lines.write_whole`; `TrainerError` when it cannot be written."""
     try:
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
-            file.writelines(lines)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(out)
+        lines.write_whole(out, rows, mode=mode)
     except OSError as error:
         raise TrainerError(f"cannot write {out}: {error.strerror}") from error
-    finally:
-        part.unlink(missing_ok=True)
