@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -190,19 +190,36 @@ class Plan(Part):
 
 
 def read(plan: str | Path) -> Plan:
-    """A plan by the name of a file in `trainer/plans` or by path. Raises `TrainerError` naming what is
-    wrong with it."""
+    """A plan by the name of a file in `trainer/plans` or by path. Its `base` names a TOML file, seen from its
+    own folder, of which it says only what differs. Raises `TrainerError` naming what is wrong with it."""
     path = FOLDER / f"{plan}.toml"
     if not path.is_file():
         path = Path(plan)
     try:
-        return Plan.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        told = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         names = ", ".join(sorted(p.stem for p in FOLDER.glob("*.toml")))
         raise TrainerError(f"no plan {plan}: name one of {names}, or a TOML file") from None
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise TrainerError(f"plan {path} cannot be read: {error}") from error
+    if (base := told.pop("base", None)) is not None:
+        try:
+            told = _merged(tomllib.loads((path.parent / str(base)).read_text(encoding="utf-8")), told)
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise TrainerError(f"plan {path}: its base {base} cannot be read: {error}") from error
+    try:
+        return Plan.model_validate(told)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "document"
         raise TrainerError(f"plan {path}: {where}: {first['msg']}") from None
+
+
+def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """`own` over `base`, table by table."""
+    both = {
+        name: _merged(base[name], value)
+        for name, value in own.items()
+        if isinstance(value, dict) and isinstance(base.get(name), dict)
+    }
+    return {**base, **own, **both}

@@ -143,6 +143,25 @@ def test_a_bad_plan_is_refused_with_the_field(tmp_path, text, named):
         plans.read(tmp_path / "plan.toml")
 
 
+def test_a_plan_says_only_what_differs_from_its_base(tmp_path):
+    (tmp_path / "common.toml").write_text(
+        'name = "common"\n[sources.synthetic]\ncap = 5\nno_risk = 0.5\n' + HEADS
+    )
+    (tmp_path / "plan.toml").write_text('base = "common.toml"\nname = "own"\n[sources.synthetic]\ncap = 9\n')
+
+    plan = plans.read(tmp_path / "plan.toml")
+
+    assert plan.name == "own"
+    assert (plan.source("synthetic").cap, plan.source("synthetic").no_risk) == (9, 0.5)
+
+
+def test_a_base_that_is_not_there_is_named(tmp_path):
+    (tmp_path / "plan.toml").write_text('base = "nowhere.toml"\nname = "own"\n')
+
+    with pytest.raises(TrainerError, match=r"its base nowhere\.toml cannot be read"):
+        plans.read(tmp_path / "plan.toml")
+
+
 def test_an_unknown_plan_is_answered_with_the_known_ones():
     with pytest.raises(TrainerError, match="starter"):
         plans.read("no-such-plan")
