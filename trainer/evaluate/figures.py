@@ -25,7 +25,6 @@ Rows = NDArray[np.intp]
 MAJORITY, LABEL_MEAN = "majority class", "label mean"
 CATEGORY_MEAN, EARLIER_MEAN, EARLIER_LAST = "category mean", "the person's earlier mean", "their last value"
 DISCLOSURES = ("disclosure", "emotional_disclosure", "informational_disclosure")
-LARGER_IS_WORSE = ("RMSE", "ECE", "abstention rate")
 
 
 @dataclass(frozen=True, kw_only=True)
