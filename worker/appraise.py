@@ -118,10 +118,10 @@ def appraise(
     reflections: Sequence[Reflection],
     languages: Sequence[Language],
     screens: Floats,
-    facts: Mapping[str, Any],
+    facts: Sequence[Mapping[str, Any]],
 ) -> list[Appraisal]:
-    """Appraise a batch; row i of `features` and of `screens` [n, len(FLAGS)] belongs to reflection i and no
-    other."""
+    """Appraise a batch; row i of `features`, of `screens` [n, len(FLAGS)] and of the `facts` for its
+    provenance belongs to reflection i and no other."""
     static = static_context(reflections, features.lexical)
     alone = context.extract(static)
     scores = scores_of(contents, features)
@@ -159,8 +159,8 @@ def appraise(
             for one, nuance, micro, language in zip(classes, odds, micros, languages, strict=True)
         ]
     intervals = contents.intervals["willingness"].around(willingness.after, slices.number(static))
-    told = zip(willingness.provenance(), expressed.provenance(), invoked.provenance(), strict=True)
-    provenance = [{**facts, "willingness": w, "expressed": e, "invoked": i} for w, e, i in told]
+    told = zip(facts, willingness.provenance(), expressed.provenance(), invoked.provenance(), strict=True)
+    provenance = [{**of, "willingness": w, "expressed": e, "invoked": i} for of, w, e, i in told]
     return [
         Appraisal(
             reflection=reflection,

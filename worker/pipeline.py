@@ -31,7 +31,7 @@ from worker.features.assemble import Anchors, assemble
 from worker.features.schema import HISTORY
 from worker.features.text import Text
 from worker.inference import minilm
-from worker.inference.encoder import Encoder
+from worker.inference.encoder import Encoded, Encoder
 from worker.inference.temporal_net import TemporalNet
 from worker.place import place
 from worker.risk.screen import screen
@@ -40,7 +40,6 @@ from worker.settings import Settings
 if TYPE_CHECKING:
     from worker.inference.llm import Asker
 
-Embeddings = NDArray[np.float32]
 BATCH = 256
 """Reflections `perceive` takes through the steps at once."""
 
@@ -123,13 +122,13 @@ class Pipeline:
             tokens=self._encoder.tokenise([one.normal for one in texts]),
         )
 
-    def encode(self, readings: Readings) -> Future[Embeddings]:
+    def encode(self, readings: Readings) -> Future[Encoded]:
         """Start the encoder on the readings; the future gives what `Encoder.submit` does, in their order."""
         return self._encoder.submit(readings.tokens)
 
-    def appraise(self, readings: Readings, embeddings: Embeddings) -> list[Appraisal]:
+    def appraise(self, readings: Readings, encoded: Encoded) -> list[Appraisal]:
         """Stage A: everything that depends on the text alone."""
-        features = assemble(readings.lexical, readings.counts, embeddings, self._anchors)
+        features = assemble(readings.lexical, readings.counts, encoded.vectors, self._anchors)
         if self._asker is not None:
             answers = self._asker.ask([one.normal for one in readings.texts])
             features = replace(features, asked=answers.columns())
@@ -140,11 +139,14 @@ class Pipeline:
             reflections=readings.reflections,
             languages=[one.language for one in readings.texts],
             screens=readings.screens,
-            facts={
-                "bundle": self._bundle.manifest.digest,
-                "evidence": self._bundle.manifest.evidence,
-                "devices": {"encoder": self._encoder.placed.to_json(), "trees": "CPU"},
-            },
+            facts=[
+                {
+                    "bundle": self._bundle.manifest.digest,
+                    "evidence": self._bundle.manifest.evidence,
+                    "devices": {"encoder": placed.to_json(), "trees": "CPU"},
+                }
+                for placed in encoded.placed
+            ],
         )
 
     def place(self, items: Sequence[tuple[Trace, Timeline]]) -> list[Placement]:

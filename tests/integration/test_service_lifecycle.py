@@ -134,9 +134,9 @@ class Fragile(Pipeline):
         self._break("read-culprit", reflections)
         return super().read(reflections)
 
-    def appraise(self, readings, embeddings):
+    def appraise(self, readings, encoded):
         self._break("appraise-culprit", readings.reflections)
-        return super().appraise(readings, embeddings)
+        return super().appraise(readings, encoded)
 
     def screen(self, reflections):
         self._break("screen-culprit", reflections)

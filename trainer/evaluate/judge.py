@@ -21,6 +21,7 @@ from worker.events.perception import Appraisal, Emotion, Placement, Trace
 from worker.events.timeline import Timeline, timelines
 from worker.events.variables import CORES, FLAGS
 from worker.features.schema import HISTORY
+from worker.inference.encoder import Encoded
 from worker.pipeline import BATCH, Pipeline, Readings
 
 Column = NDArray[Any]
@@ -153,7 +154,7 @@ def _appraise(
     traces: dict[str, list[Trace]] = {"own": [], "shuffled": []}
     done = 0
 
-    def started(part: Rows) -> tuple[Rows, Readings, Future[NDArray[np.float32]]]:
+    def started(part: Rows) -> tuple[Rows, Readings, Future[Encoded]]:
         readings = pipeline.read([rows[at].reflection for at in part])
         return part, readings, pipeline.encode(readings)
 
@@ -161,15 +162,17 @@ def _appraise(
     for following in [*parts[1:], None]:
         assert waiting is not None
         part, readings, future = waiting
-        vectors = future.result()
+        encoded = future.result()
         waiting = None if following is None else started(following)
         turned = np.roll(np.arange(len(part)), 1)
         for name, read, seen in (
-            ("own", readings, vectors),
-            ("shuffled", _exchanged(readings, turned), vectors[turned]),
+            ("own", readings, encoded),
+            ("shuffled", _exchanged(readings, turned), replace(encoded, vectors=encoded.vectors[turned])),
         ):
             appraisals = pipeline.appraise(read, seen)
-            features: dict[str, Column] = {"lexical": read.lexical, "vectors": seen} if name == "own" else {}
+            features: dict[str, Column] = (
+                {"lexical": read.lexical, "vectors": seen.vectors} if name == "own" else {}
+            )
             found[name].append(Table(columns={**_appraised(appraisals), **features}))
             traces[name] += [appraisal.trace for appraisal in appraisals]
         done += len(part)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,14 @@ from worker.inference.compiled import Array, AsyncModel
 from worker.inference.devices import Placed, compile_on
 
 Embeddings = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Encoded:
+    """Texts as vectors f32 [n, width, or twice that with a fork]; `placed[i]` is what computed row i."""
+
+    vectors: Embeddings
+    placed: Sequence[Placed]
 
 
 class Encoder:
@@ -72,14 +81,14 @@ class Encoder:
         """Token ids with [CLS] and [SEP], at most 256 a text."""
         return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts))]
 
-    def submit(self, tokens: Sequence[Sequence[int]]) -> Future[Embeddings]:
-        """Encode token ids; the future gives f32 [len(tokens), width, or twice that with a fork], rows in the
-        caller's order."""
-        whole: Future[Embeddings] = Future()
+    def submit(self, tokens: Sequence[Sequence[int]]) -> Future[Encoded]:
+        """Encode token ids; rows in the caller's order."""
+        whole: Future[Encoded] = Future()
         out = np.empty((len(tokens), self._outputs), dtype=np.float32)
+        placed = [self.placed] * len(tokens)
         calls = list(shape(tokens))
         if not calls:
-            whole.set_result(out)
+            whole.set_result(Encoded(vectors=out, placed=placed))
             return whole
         left = len(calls)
         lock = threading.Lock()
@@ -98,7 +107,7 @@ class Encoder:
                         DeviceFailed(f"encoder failed on {self.placed.actual}: {type(error).__name__}")
                     )
                 elif left == 0:
-                    whole.set_result(out)
+                    whole.set_result(Encoded(vectors=out, placed=placed))
 
         for call in calls:
             part = self._model.submit([call.ids, call.mask])
@@ -106,8 +115,8 @@ class Encoder:
         return whole
 
     def encode(self, texts: Sequence[str]) -> Embeddings:
-        """Encode and wait: f32 as `submit` gives."""
-        return self.submit(self.tokenise(texts)).result()
+        """Encode and wait: the vectors as `submit` gives them."""
+        return self.submit(self.tokenise(texts)).result().vectors
 
     def warm(self, longest: int = 128) -> None:
         """Run every shape up to `longest` tokens once: a shape seen for the first time costs up to 140 ms."""

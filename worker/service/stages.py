@@ -15,12 +15,10 @@ from types import TracebackType
 from typing import Self, TypeVar
 from uuid import uuid4
 
-import numpy as np
-from numpy.typing import NDArray
-
 from worker.events.message import LIVE, Entry
 from worker.events.perception import Appraisal
 from worker.events.reflection import Reflection
+from worker.inference.encoder import Encoded
 from worker.observability import metrics
 from worker.pipeline import Pipeline, Readings
 from worker.service.batcher import Batcher
@@ -44,20 +42,20 @@ class Read:
         started = time.perf_counter()
         self._readings: Readings = pipeline.read(reflections)
         submitted = time.perf_counter()
-        self._embeddings: Future[NDArray[np.float32]] = pipeline.encode(self._readings)
+        self._encoded: Future[Encoded] = pipeline.encode(self._readings)
         self._appraisals: list[Appraisal] | None = None
         self.failed = False
         self.timings = {"read": submitted - started}
-        self._embeddings.add_done_callback(
+        self._encoded.add_done_callback(
             lambda _: self.timings.__setitem__("encode", time.perf_counter() - submitted)
         )
 
     def appraised(self) -> list[Appraisal]:
         if self._appraisals is None:
             self.failed = True
-            embeddings = self._embeddings.result()
+            encoded = self._encoded.result()
             started = time.perf_counter()
-            self._appraisals = self._pipeline.appraise(self._readings, embeddings)
+            self._appraisals = self._pipeline.appraise(self._readings, encoded)
             self.timings["appraise"] = time.perf_counter() - started
             self.failed = False
         return self._appraisals
