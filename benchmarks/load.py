@@ -1,4 +1,4 @@
-"""The events a benchmark feeds: read from files or raw corpora, and told apart wherever they are fed again."""
+"""What a benchmark feeds: events read from files or raw corpora, told apart wherever they are fed again."""
 
 from __future__ import annotations
 

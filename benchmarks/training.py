@@ -25,6 +25,7 @@ from typing import Any
 
 from rich.console import Console
 
+from benchmarks.machine import machine
 from benchmarks.steps import Bench, Growth, Line
 from trainer import plan as plans
 from trainer import rebuild
@@ -102,23 +103,6 @@ def main() -> None:
             report["steps of plans"][name] = steps
             write()
     print(f"written to {call.out}")
-
-
-def machine() -> dict[str, Any]:
-    """What a time depends on, before anything is measured."""
-    described = Path("/proc/cpuinfo").read_text()
-    flags = re.search(r"^flags\s*:(.*)$", described, re.MULTILINE)
-    model = re.search(r"^model name\s*:(.*)$", described, re.MULTILINE)
-    known = flags[1].split() if flags else []
-    return {
-        "cores": len(os.sched_getaffinity(0)),
-        "model": model[1].strip() if model else None,
-        "flags": [flag for flag in known if "bf16" in flag or "amx" in flag or flag in ("avx2", "avx512f")],
-        "ram_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS"),
-        "niceness": os.nice(0),
-        "load before": [round(one, 2) for one in os.getloadavg()],
-    }
 
 
 def whole(plan: str, data: Sequence[Path], out: Path, cache: Path) -> tuple[list[Line], dict[str, float]]:
