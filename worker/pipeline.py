@@ -7,7 +7,7 @@ step by step; all of them through this file, so training and serving cannot drif
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -31,6 +31,7 @@ from worker.features.assemble import Anchors, assemble
 from worker.features.schema import HISTORY
 from worker.features.text import Text
 from worker.inference import minilm
+from worker.inference.devices import Policy
 from worker.inference.encoder import Encoded, Encoder
 from worker.inference.temporal_net import TemporalNet
 from worker.place import place
@@ -90,6 +91,7 @@ class Pipeline:
             raise BundleRefused(
                 loaded.folder, f"its taxonomy is {loaded.manifest.taxonomy}, not {taxonomy().version}"
             )
+        policy = Policy.of(chosen)
         encoder = Encoder.open(
             cache_dir=chosen.cache_dir,
             plan=chosen.device_plan,
@@ -97,9 +99,13 @@ class Pipeline:
             threads=chosen.inference_threads,
             streams=chosen.streams,
             fork=loaded.contents.fork,
+            policy=policy,
         )
         net = TemporalNet.open(
-            loaded.contents.temporal, plan=chosen.temporal_device_plan, cache_dir=chosen.cache_dir
+            loaded.contents.temporal,
+            plan=chosen.temporal_device_plan,
+            cache_dir=chosen.cache_dir,
+            policy=policy,
         )
         phrases = encoder.encode([phrase for _, phrase in taxonomy().anchors()])
         anchors = Anchors.of(phrases[:, : Encoder.width])
@@ -151,7 +157,7 @@ class Pipeline:
 
     def place(self, items: Sequence[tuple[Trace, Timeline]]) -> list[Placement]:
         """Stage B: what depends on the person's earlier reflections."""
-        return place(self._bundle.contents, self._net, items, devices=self._net.placed.to_json())
+        return place(self._bundle.contents, self._net, items)
 
     def perceive(self, reflections: Iterable[Reflection | Mapping[str, Any]]) -> list[Perception]:
         """Perceive a closed set of events (reflections, or mappings as on the wire; one revision each): every
@@ -180,9 +186,9 @@ class Pipeline:
             for appraisal, placement in zip(appraisals, placements, strict=True)
         ]
 
-    def warm(self) -> None:
-        """Run every shape once, so that the first reflection does not pay for it."""
-        self._encoder.warm()
+    def warm(self) -> Iterator[int]:
+        """`Encoder.warm`: every shape once, so that no reflection pays for it."""
+        return self._encoder.warm()
 
     def facts(self) -> dict[str, Any]:
         """Bundle and devices, for `doctor` and logs."""

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from worker.errors import DeviceFailed
 from worker.features.embedding import BATCHES, BUCKETS, shape
-from worker.inference import minilm
-from worker.inference.compiled import Array, AsyncModel
-from worker.inference.devices import Placed, compile_on
+from worker.inference import encoder_graph, minilm
+from worker.inference.backend import Placed
+from worker.inference.devices import Policy
+from worker.inference.failover import Failover, Ran
 
 Embeddings = NDArray[np.float32]
 
@@ -36,7 +35,7 @@ class Encoder:
 
     width = minilm.HIDDEN
 
-    def __init__(self, model: AsyncModel, tokenizer: Tokenizer, *, outputs: int) -> None:
+    def __init__(self, model: Failover, tokenizer: Tokenizer, *, outputs: int) -> None:
         self._model = model
         self._tokenizer = tokenizer
         self._outputs = outputs
@@ -51,31 +50,35 @@ class Encoder:
         threads: int = 2,
         streams: int = 2,
         fork: Path | None = None,
+        policy: Policy | None = None,
     ) -> Encoder:
         """Export the graph if the cache lacks it, compile it on the first device of `plan` that works; `fork`
         is a bundle's tuned upper layers.
 
-        Raises `EncoderMissing`, `DeviceFailed`.
+        Raises `EncoderMissing`, `DeviceFailed`, `UsageError` for a plan that is none.
         """
         tokenizer = Tokenizer.from_file(str(minilm.model_folder() / "tokenizer.json"))
         tokenizer.no_padding()
         tokenizer.enable_truncation(minilm.MAX_TOKENS)
-        placed = compile_on(
-            ov.Core(),
-            minilm.exported(cache_dir, fork),
-            component="encoder",
-            plan=plan,
-            precision=precision,
+        component = encoder_graph.component(
+            cache_dir=cache_dir,
+            fork=fork,
+            requests=streams + 1,
             # Pinning would put every process of the machine on the same cores.
             cpu={"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False},
-            cache_dir=cache_dir,
         )
         outputs = cls.width if fork is None else 2 * cls.width
-        return cls(AsyncModel(placed, requests=streams + 1), tokenizer, outputs=outputs)
+        model = Failover.open(component, plan, precision=precision, policy=policy)
+        return cls(model, tokenizer, outputs=outputs)
 
     @property
     def placed(self) -> Placed:
+        """Where it is computed at present."""
         return self._model.placed
+
+    def skipped(self) -> dict[str, str]:
+        """Devices of the plan that are left out at present, with the reason."""
+        return self._model.skipped()
 
     def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids with [CLS] and [SEP], at most 256 a text."""
@@ -85,7 +88,7 @@ class Encoder:
         """Encode token ids; rows in the caller's order."""
         whole: Future[Encoded] = Future()
         out = np.empty((len(tokens), self._outputs), dtype=np.float32)
-        placed = [self.placed] * len(tokens)
+        placed = [self.placed] * len(tokens)  # every row's is set when it arrives
         calls = list(shape(tokens))
         if not calls:
             whole.set_result(Encoded(vectors=out, placed=placed))
@@ -93,24 +96,25 @@ class Encoder:
         left = len(calls)
         lock = threading.Lock()
 
-        def arrived(part: Future[Array], rows: NDArray[np.intp]) -> None:
+        def arrived(part: Future[Ran], rows: NDArray[np.intp]) -> None:
             nonlocal left
             error = part.exception()
             if error is None:
-                out[rows] = part.result()
+                ran = part.result()
+                out[rows] = ran.output
+                for row in rows.tolist():
+                    placed[row] = ran.placed
             with lock:
                 left -= 1
                 if whole.done():
                     return
                 if error is not None:
-                    whole.set_exception(
-                        DeviceFailed(f"encoder failed on {self.placed.actual}: {type(error).__name__}")
-                    )
+                    whole.set_exception(error)
                 elif left == 0:
                     whole.set_result(Encoded(vectors=out, placed=placed))
 
         for call in calls:
-            part = self._model.submit([call.ids, call.mask])
+            part = self._model.submit([call.ids, call.mask], rows=len(call.rows))
             part.add_done_callback(lambda done, rows=call.rows: arrived(done, rows))  # type: ignore[misc]
         return whole
 
@@ -118,13 +122,15 @@ class Encoder:
         """Encode and wait: the vectors as `submit` gives them."""
         return self.submit(self.tokenise(texts)).result().vectors
 
-    def warm(self, longest: int = 128) -> None:
-        """Run every shape up to `longest` tokens once: a shape seen for the first time costs up to 140 ms."""
-        for bucket in BUCKETS:
-            if bucket <= longest:
-                for batch in BATCHES:
+    def warm(self, longest: int = 128) -> Iterator[int]:
+        """Run every shape up to `longest` tokens once, since one never seen costs some milliseconds more: one
+        shape a step, small batches first; a step gives its batch size."""
+        for batch in sorted(BATCHES):
+            for bucket in BUCKETS:
+                if bucket <= longest:
                     ids = np.zeros((batch, bucket), dtype=np.int32)
-                    self._model.submit([ids, np.ones((batch, bucket), dtype=np.float32)]).result()
+                    self._model.submit([ids, np.ones((batch, bucket), dtype=np.float32)], rows=0).result()
+                    yield batch
 
     def close(self) -> None:
         self._model.close()

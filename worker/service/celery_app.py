@@ -89,11 +89,13 @@ def _connect(app: App, settings: Settings) -> None:
 
     @signals.worker_init.connect(weak=False)
     def start(**_: Any) -> None:
-        # Beat, Flower and clients import this module too, and need no model.
-        from worker.service.lifecycle import Service
-
         logging.configure(settings.log_level)
+        logger.info("worker_starting")
         try:
+            # Beat, Flower and clients import this module too, and need no model.
+            from worker.service.lifecycle import Service
+
+            logger.info("worker_imported")
             if settings.broker_url is None:
                 raise UsageError("FELTSENSE_BROKER_URL is not set; `feltsense up` sets it")
             app.service = held.enter_context(Service.open(settings))

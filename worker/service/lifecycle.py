@@ -18,6 +18,7 @@ from worker.observability.logging import logger
 from worker.pipeline import Pipeline
 from worker.service.reconcile import Reconciler
 from worker.service.stages import Stages
+from worker.service.warmup import Warmup
 from worker.settings import Settings
 from worker.store import models, removal
 from worker.store.dead_letters import WHOLE_MESSAGE, DeadLetter
@@ -36,7 +37,7 @@ class Service:
     @classmethod
     @contextmanager
     def open(cls, settings: Settings) -> Iterator[Self]:
-        """A service, warm, while the block runs; at its end the stages finish what they hold.
+        """A service, warm enough to begin, while the block runs; at its end the stages finish what they hold.
 
         Raises `UsageError`, `BundleRefused`, `EncoderMissing`, `DeviceFailed`, `ServiceMissing`.
         """
@@ -52,7 +53,8 @@ class Service:
             )
             store.ping()
             pipeline = opened.enter_context(Pipeline.open(settings.bundle, settings))
-            pipeline.warm()
+            warmup = Warmup(pipeline.warm())
+            warmup.begin()
             _announce(store, pipeline)
             stages = opened.enter_context(
                 Stages(
@@ -60,6 +62,7 @@ class Service:
                 )
             )
             opened.enter_context(Reconciler(stages, store))
+            opened.enter_context(warmup)
             server, port = metrics.serve(settings.metrics_port)
             opened.callback(server.shutdown)
             logger.info(

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Literal, Self, TypeVar, cast
 
 import psycopg
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Engine, create_engine, make_url
 from sqlalchemy import exc as sa
 from sqlalchemy.engine import URL
@@ -95,22 +93,26 @@ class Store:
 
         Raises ServiceMissing when the database does not answer.
         """
-        self._alembic(command.upgrade, "head")
+        self._alembic("upgrade", "head")
 
     def downgrade(self, revision: str) -> None:
         """Take the schema back to an older Alembic revision, or to nothing ("base").
 
         Raises ServiceMissing when the database does not answer.
         """
-        self._alembic(command.downgrade, revision)
+        self._alembic("downgrade", revision)
 
-    def _alembic(self, step: Callable[[Config, str], None], revision: str) -> None:
+    def _alembic(self, step: Literal["upgrade", "downgrade"], revision: str) -> None:
+        # A worker migrates nothing: it shall not load Alembic with every start.
+        from alembic import command
+        from alembic.config import Config
+
         try:
             with self._engine.connect() as connection:
                 config = Config()
                 config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
                 config.attributes["connection"] = connection
-                step(config, revision)
+                getattr(command, step)(config, revision)
                 connection.commit()
             return
         except sa.DBAPIError as error:
