@@ -39,6 +39,15 @@ class BundleRefused(FeltsenseError):
         self.folder = str(folder)
 
 
+class ExportsRefused(FeltsenseError):
+    """The graphs of `feltsense export` are another bundle's, damaged, or failed their parity; none is
+    used."""
+
+    def __init__(self, folder: Path | str, why: str) -> None:
+        super().__init__(f"exports {folder} refused: {why}")
+        self.folder = str(folder)
+
+
 class EncoderMissing(FeltsenseError):
     """The encoder's package or files are not installed, or their digest is not the one the bundle names."""
 
@@ -48,6 +57,11 @@ class DeviceFailed(FeltsenseError):
 
     exit_code = 4
     retryable = True
+
+
+class DeviceUnfit(DeviceFailed):
+    """The device can never run this here (absent, no library, too little memory): asking again is
+    useless."""
 
 
 class ServiceMissing(FeltsenseError):

@@ -4,7 +4,6 @@ congruence and the comparator."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +29,6 @@ def place(
     contents: Contents,
     net: TemporalNet,
     items: Sequence[tuple[Trace, Timeline]],
-    *,
-    devices: Mapping[str, Any],
 ) -> list[Placement]:
     """Place each trace in its timeline (cut at the trace's own `created_at`); rows do not depend on one
     another.
@@ -45,9 +42,10 @@ def place(
     history, ages = temporal.pad([timeline for _, timeline in items])
     numbers = temporal.extract(history, ages, static)
     known = np.asarray(np.isfinite(ages).any(axis=1))
+    forecasts = net.run(sequence.extract(history, ages, static))
     forecast = {
         "Tm": np.clip(contents.forecast.predict(numbers), 0.0, 1.0),
-        **by_net(net.run(sequence.extract(history, ages, static)), known),
+        **by_net(forecasts.values, known),
     }
     meant = np.clip(contents.personal.predict(personal.extract(numbers, history_now)), 0.0, 1.0)
     blended = blends(contents, static, numbers, stacks_of(static, known, forecast, meant))
@@ -63,7 +61,10 @@ def place(
         Placement(
             **{name: float(column[row]) for name, column in values.items()},
             intervals={name: (ends[row][0], ends[row][1]) for name, ends in intervals.items()},
-            provenance={**{name: rows[row] for name, rows in told.items()}, "temporal_device": dict(devices)},
+            provenance={
+                **{name: rows[row] for name, rows in told.items()},
+                "temporal_device": forecasts.placed[row].to_json(),
+            },
         )
         for row in range(len(items))
     ]

@@ -4,10 +4,12 @@ border."""
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+T = TypeVar("T")
 
 
 def _listed(value: object) -> object:
@@ -16,8 +18,17 @@ def _listed(value: object) -> object:
     return value
 
 
+def _paired(value: object) -> object:
+    if isinstance(value, str):
+        parts = [part.partition("=") for part in value.split(",") if part.strip()]
+        return {name.strip(): of.strip() for name, _, of in parts}
+    return value
+
+
 # NoDecode: in the environment a plan is GPU,NPU,CPU and not a JSON list.
 Devices = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+ByDevice = Annotated[dict[str, T], NoDecode, BeforeValidator(_paired)]
+"""In the environment GPU=2048,NPU=512."""
 
 
 class Settings(BaseSettings):
@@ -54,13 +65,36 @@ class Settings(BaseSettings):
     max_wait_ms: float = Field(default=2.0, ge=0, le=1000, description="Longest wait for a batch to fill.")
 
     device_plan: Devices = Field(
-        default=("GPU", "NPU", "CPU"), description="Encoder devices, first that works."
+        default=("GPU", "NPU", "CPU"),
+        description="Encoder devices, first that works; also CUDA, and `GPU:f16` for a precision.",
     )
     temporal_device_plan: Devices = Field(
         default=("NPU", "CPU"), description="Temporal net devices, first that works."
     )
-    precision: Literal["auto", "f32", "bf16"] = Field(
-        default="auto", description="Encoder arithmetic; auto takes bf16 where the device has it."
+    precision: Literal["auto", "f32", "bf16", "f16", "int8"] = Field(
+        default="auto",
+        description="Encoder arithmetic where the plan names none; auto: bf16 or f16 where the device can.",
+    )
+    device_memory_mb: ByDevice[int] | None = Field(
+        default=None, description="Most a device may take, as `GPU=2048`; one that needs more is skipped."
+    )
+    device_backends: ByDevice[str] | None = Field(
+        default=None, description="Devices of your own, as `NAME=module:attribute`; see below."
+    )
+    device_timeout_s: float = Field(
+        default=30.0, gt=0, le=3600, description="A device that takes longer for a call has failed."
+    )
+    device_rest_s: float = Field(
+        default=30.0,
+        gt=0,
+        le=3600,
+        description="Until a failed device is tried again, doubled each time up to an hour.",
+    )
+    shadow_share: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="Share of the calls on another device than the CPU that the CPU repeats in f32.",
     )
     inference_threads: int = Field(default=2, ge=1, description="CPU threads of the encoder.")
     streams: int = Field(default=2, ge=1, description="Encoder batches computed at once on the CPU.")

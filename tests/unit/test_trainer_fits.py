@@ -186,7 +186,7 @@ def test_the_exported_net_gives_what_the_fitted_one_does_and_learned_the_last_st
     openvino.export(net, tmp_path / "temporal.xml")
     served = TemporalNet.open(tmp_path / "temporal.xml", plan=("CPU",), cache_dir=tmp_path)
     try:
-        predicted = served.run(sequences)
+        predicted = served.run(sequences).values
     finally:
         served.close()
 

@@ -1,85 +1,111 @@
-"""The device plan: try each device in order, keep the first that compiles, and say what really executes."""
+"""The device plan as the settings give it, and how a component is opened on one device of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import openvino as ov
-import structlog
 
-from worker.errors import DeviceFailed
+from worker.errors import DeviceUnfit, UsageError
+from worker.inference import memory
+from worker.inference.backend import PRECISIONS, Component, Model, named
+from worker.inference.compiled import open_on
 
-log = structlog.get_logger(__name__)
+if TYPE_CHECKING:
+    from worker.settings import Settings
+
+CUDA = "CUDA"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Placed:
-    """A compiled model and where it landed: `requested` is the plan, `actual` what OpenVINO executes on."""
+class Choice:
+    """A device of a plan and the precision it is to compute in."""
 
-    model: ov.CompiledModel
-    component: str
-    requested: tuple[str, ...]
-    actual: str
+    device: str
     precision: str
 
-    def to_json(self) -> dict[str, Any]:
-        return {"requested": list(self.requested), "device": self.actual, "precision": self.precision}
+    def __str__(self) -> str:
+        return self.device if self.precision == "auto" else f"{self.device}:{self.precision}"
 
 
-def compile_on(
-    core: ov.Core,
-    model: ov.Model | Path,
-    *,
-    component: str,
-    plan: Sequence[str],
-    precision: str,
-    cpu: Mapping[str, Any],
-    cache_dir: Path | None = None,
-) -> Placed:
-    """Compile `model` on the first device of `plan` that takes it.
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """What holds for every component's devices.
 
-    `precision` is auto, f32 or bf16; auto asks bf16 only of a device that lists it, f16 of GPU and NPU.
-    `cpu` are plugin properties for the CPU alone. Raises `DeviceFailed` naming every device with its
-    reason.
+    `backends` are `module:attribute` by device name, `memory_mb` what a device may take. `timeout_s` is how
+    long a call may take where another device is left, `rest_s` how long a failed device rests before it is
+    tried again. `shadow_share` of the calls that ran elsewhere are repeated on the CPU.
     """
-    network = core.read_model(model) if isinstance(model, Path) else model
-    failures: list[str] = []
-    for device in plan:
-        try:
-            capable = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
-            chosen = _precision(precision, capable, device)
-            properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": chosen}
-            if device == "CPU":
-                properties.update(cpu)
-            elif cache_dir is not None:
-                properties["CACHE_DIR"] = str(cache_dir)
-            compiled = core.compile_model(network, device, properties)
-            actual = ",".join(compiled.get_property("EXECUTION_DEVICES"))
-            # A plugin may take the hint and compute in another type: record what it says it does.
-            ran = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
-        except RuntimeError as error:
-            reason = _first_line(error)
-            failures.append(f"{device}: {reason}")
-            log.info("device_skipped", component=component, device=device, reason=reason)
-            continue
-        log.info("device_chosen", component=component, device=actual, precision=ran)
-        return Placed(
-            model=compiled, component=component, requested=tuple(plan), actual=actual, precision=ran
+
+    backends: Mapping[str, str] = field(default_factory=dict)
+    memory_mb: Mapping[str, int] = field(default_factory=dict)
+    timeout_s: float = 30.0
+    rest_s: float = 30.0
+    shadow_share: float = 0.01
+
+    @classmethod
+    def of(cls, settings: Settings) -> Policy:
+        return cls(
+            backends=settings.device_backends or {},
+            memory_mb=settings.device_memory_mb or {},
+            timeout_s=settings.device_timeout_s,
+            rest_s=settings.device_rest_s,
+            shadow_share=settings.shadow_share,
         )
-    raise DeviceFailed(f"no device runs the {component}: {'; '.join(failures) or 'the device plan is empty'}")
 
 
-def _precision(wanted: str, capable: Sequence[str], device: str) -> str:
-    if wanted != "auto":
-        return wanted
-    if device == "CPU":
-        return "bf16" if "BF16" in capable else "f32"
-    return "f16" if "FP16" in capable else "f32"
+def read_plan(plan: Sequence[str], precision: str) -> tuple[Choice, ...]:
+    """`GPU:f16` asks f16 of the GPU, a plain `GPU` `precision`; raises `UsageError` for a precision that is
+    none."""
+    choices = []
+    for entry in plan:
+        device, _, asked = entry.rpartition(":")
+        if device and asked in PRECISIONS:
+            choices.append(Choice(device=device, precision=asked))
+        elif device and asked == asked.lower():  # a device's own name, as in HETERO:NPU, is in capitals
+            raise UsageError(f"device plan: {entry!r} names no precision; there are {', '.join(PRECISIONS)}")
+        else:
+            choices.append(Choice(device=entry, precision=precision))
+    return tuple(choices)
 
 
-def _first_line(error: RuntimeError) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:200] if lines else type(error).__name__
+def open_component(component: Component, choice: Choice, policy: Policy) -> Model:
+    """`component` on the device chosen. Raises `DeviceUnfit` where that can never be, anything else where
+    the device or its backend fails."""
+    _fits(component, choice, policy)
+    if choice.device in policy.backends:
+        return named(policy.backends[choice.device])(component, choice.precision)
+    if choice.device == CUDA:
+        try:
+            from worker.inference import cuda  # torch, which only a machine with such a device needs
+        except ImportError as error:
+            raise DeviceUnfit("torch is not installed: pip install torch==2.13.0") from error
+        return cuda.open_on_cuda(component, choice.precision)
+    return open_on(choice.device, component, choice.precision)
+
+
+def seen() -> dict[str, str]:
+    """The devices OpenVINO finds, by name, in words."""
+    core = ov.Core()
+    return {
+        name: f"{core.get_property(name, 'FULL_DEVICE_NAME')} "
+        f"({', '.join(core.get_property(name, 'OPTIMIZATION_CAPABILITIES'))})"
+        for name in core.available_devices
+    }
+
+
+def _fits(component: Component, choice: Choice, policy: Policy) -> None:
+    limit = policy.memory_mb.get(choice.device)
+    if limit is None:
+        return
+    graph = component.graph("CPU", "f32")
+    needed = memory.need(
+        graph.read(ov.Core()),
+        largest=component.largest,
+        requests=component.requests,
+        precision=choice.precision,
+    )
+    if needed > limit << 20:
+        raise DeviceUnfit(f"needs {-(-needed >> 20)} MB of {limit} MB allowed")

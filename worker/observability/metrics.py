@@ -27,6 +27,22 @@ MESSAGE_SECONDS = Histogram(
     "feltsense_message_seconds", "From start to commit of a message.", ["lane"], buckets=_SECONDS
 )
 IN_FLIGHT = Gauge("feltsense_messages_in_flight", "Messages being worked on.")
+DEVICE_ROWS = Counter(
+    "feltsense_device_rows", "Rows computed, by what computed them.", ["component", "device", "precision"]
+)
+DEVICE_FAILURES = Counter(
+    "feltsense_device_failures",
+    "Times a device was put to rest: open, call, late, drift, retry.",
+    ["component", "device", "kind"],
+)
+DEVICE_FALLBACKS = Counter(
+    "feltsense_device_fallbacks", "Calls computed again on another device.", ["component"]
+)
+SHADOW_RUNS = Counter(
+    "feltsense_shadow_runs",
+    "Calls computed again on the CPU in f32: agrees, drifts, failed.",
+    ["component", "device", "outcome"],
+)
 
 
 def serve(port: int) -> tuple[WSGIServer, int]:
