@@ -2,6 +2,7 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := .venv-peers
 # The caller's choice first, then the first interpreter that runs and is new enough (a pyenv shim exists without running).
 PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
@@ -19,11 +20,11 @@ help:
 	@echo "make demo [FILE=events.jsonl]   set everything up and run the main job on the sample, or on FILE"
 	@echo "make test [ARGS=...]            set everything up and run the tests"
 	@echo "make check                      lint, format, types, import contracts"
-	@echo "make bench [DATA=events.jsonl]  measure throughput, latency and exactness; writes bench/results.json"
+	@echo "make bench [DATA=events.jsonl] [QUICK=1]  compare with the machine's limit and two peers; writes bench/results.json"
 	@echo "make bench-training DATA=folder  measure training; ARGS='--plans quick full' adds whole rebuilds"
 	@echo "make bundle DATA=folder         rebuild the starter bundle from the corpora in folder"
 	@echo "make lock                       re-resolve the pinned dependencies"
-	@echo "make clean                      remove the instance's data, caches and the virtual environment"
+	@echo "make clean                      remove the instance's data, caches and the virtual environments"
 
 $(VENV)/.created:
 	@test -n "$(PYTHON)" || { echo "Feltsense needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3.11" >&2; exit 2; }
@@ -57,8 +58,17 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
+$(PEERS)/.installed: requirements/peers.lock
+	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer" >&2; exit 2; }
+	@echo "Installing what the benchmark's peers run on (requirements/peers.lock; 2 GB, a few minutes)"
+	@$(PYTHON) -m venv $(PEERS)
+	@$(subst $(BIN),$(PEERS)/bin,$(INSTALL)) --requirement requirements/peers.lock
+	@touch $@
+
+# Without the peers (no network) the rest is still worth measuring.
 bench: $(VENV)/.dev
-	@exec $(BIN)/python -m benchmarks.throughput $(if $(DATA),--data $(DATA)) $(ARGS)
+	@$(MAKE) --no-print-directory $(PEERS)/.installed || echo "The peers cannot be installed; measuring the rest." >&2
+	@exec $(BIN)/python -m benchmarks.bench $(if $(QUICK),--quick) $(if $(DATA),--data $(DATA)) $(ARGS)
 
 bench-training: $(VENV)/.dev
 	@exec $(BIN)/python -m benchmarks.training $(DATA) $(ARGS)
@@ -66,16 +76,19 @@ bench-training: $(VENV)/.dev
 bundle: $(VENV)/.dev
 	@exec $(BIN)/python -m trainer.rebuild $(DATA) $(ARGS)
 
-# torch may carry a build tag such as "+cpu"; the tag is no part of the pin.
+# torch may carry a build tag such as "+cpu"; the tag is no part of the pin. torchvision, which one of the peers' packages
+# declares and no text model uses, has to be built like torch to be imported at all: left out, with what only it needs.
 lock: $(VENV)/.dev
 	$(COMPILE) --output-file requirements/serving.lock pyproject.toml
 	$(COMPILE) --extra dev --allow-unsafe --constraint requirements/serving.lock --output-file requirements/dev.lock pyproject.toml
-	sed -i -e 's/^\(torch==[0-9.]*\)+[a-z0-9]*/\1/' -e 's|-c requirements/serving.lock, ||' requirements/dev.lock
-	for name in serving dev; do \
+	$(subst --build-deps-for editable,,$(COMPILE)) --allow-unsafe --output-file requirements/peers.lock requirements/peers.in
+	sed -i -e 's/^\(torch==[0-9.]*\)+[a-z0-9]*/\1/' -e 's|-c requirements/serving.lock, ||' -e '/^torchvision==/d' -e '/^pillow==.*via torchvision$$/d' \
+		requirements/dev.lock requirements/peers.lock
+	for name in serving dev peers; do \
 		cat requirements/$$name.head requirements/$$name.lock requirements/encoder.txt > requirements/$$name.lock.tmp && \
 		mv requirements/$$name.lock.tmp requirements/$$name.lock; done
 
 clean:
 	@for link in run/postgres run/*/postgres; do \
 		if [ -L "$$link" ]; then case "$$(readlink "$$link")" in */feltsense/*) rm -rf "$$(readlink "$$link")";; esac; fi; done
-	rm -rf run bench build dist .cache $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf run bench build dist .cache $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

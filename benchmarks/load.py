@@ -21,9 +21,9 @@ CORPORA = ("semeval2026", "emobank", "goemotions", "offmychest")
 """What a folder of raw corpora is read for, an equal share of each."""
 
 
-def events(paths: Sequence[Path]) -> list[Event]:
-    """The valid events of all `paths` (JSONL, or folders of raw corpora) in turn, so that any stretch has the
-    same mix. Raises `UsageError` where there is none."""
+def events(paths: Sequence[Path], most: int = 100_000) -> list[Event]:
+    """The first `most` valid events of all `paths` (JSONL, or folders of raw corpora) in turn, so that any
+    stretch has the same mix. Raises `UsageError` where there is none."""
     now = datetime.now(UTC)
     with tempfile.TemporaryDirectory() as scratch:
         try:
@@ -31,7 +31,8 @@ def events(paths: Sequence[Path]) -> list[Event]:
             files = [part.read_text("utf-8").splitlines() for part in sources]
         except OSError as error:
             raise UsageError(f"cannot read {error.filename}: {error.strerror}") from None
-    found = [event for turn in zip_longest(*files) for line in turn if line for event in _valid(line, now)]
+    valid = (event for turn in zip_longest(*files) for line in turn if line for event in _valid(line, now))
+    found = list(islice(valid, most))
     if not found:
         raise UsageError(f"no valid event in {', '.join(map(str, paths))}")
     return found
