@@ -57,9 +57,6 @@ class Encoder:
 
         Raises `EncoderMissing`, `DeviceFailed`, `UsageError` for a plan that is none.
         """
-        tokenizer = Tokenizer.from_file(str(minilm.model_folder() / "tokenizer.json"))
-        tokenizer.no_padding()
-        tokenizer.enable_truncation(minilm.MAX_TOKENS)
         component = encoder_graph.component(
             cache_dir=cache_dir,
             fork=fork,
@@ -69,7 +66,7 @@ class Encoder:
         )
         outputs = cls.width if fork is None else 2 * cls.width
         model = Failover.open(component, plan, precision=precision, policy=policy)
-        return cls(model, tokenizer, outputs=outputs)
+        return cls(model, minilm.tokenizer(), outputs=outputs)
 
     @property
     def placed(self) -> Placed:

@@ -11,7 +11,7 @@ import openvino as ov
 
 from worker.errors import DeviceUnfit
 from worker.features.embedding import BATCHES, BUCKETS
-from worker.inference import minilm
+from worker.inference import int8, minilm
 from worker.inference.backend import Array, Component, Graph
 
 LARGEST = ((max(BATCHES), max(BUCKETS)),) * 2
@@ -36,7 +36,10 @@ def component(*, cache_dir: Path, fork: Path | None, requests: int, cpu: Mapping
 def graph_for(device: str, precision: str, *, cache_dir: Path, fork: Path | None) -> Graph:
     """The graph for a device and a precision. Raises `EncoderMissing`, `DeviceUnfit` where there is none."""
     if precision == "int8":
-        raise DeviceUnfit(f"there is no int8 graph of the encoder for {device}")
+        if device != "CPU":
+            raise DeviceUnfit(f"there is no int8 graph of the encoder for {device}")
+        path = minilm.exported(cache_dir, fork, quantised=True)
+        return Graph(name=path.parent.name, model=path, properties=int8.PROPERTIES)
     path = minilm.exported(cache_dir, fork)
     if device.partition(".")[0] != "NPU":
         return Graph(name=path.parent.name, model=path)

