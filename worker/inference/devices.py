@@ -35,7 +35,7 @@ class Policy:
     """What holds for every component's devices.
 
     `backends` are `module:attribute` by device name, `memory_mb` what a device may take. `timeout_s` is how
-    long a call may take where another device is left, `rest_s` how long a failed device rests before it is
+    long a call may take where another device is at work, `rest_s` how long a failed device rests before it is
     tried again. `shadow_share` of the calls that ran elsewhere are repeated on the CPU.
     """
 

@@ -210,14 +210,15 @@ class Failover:
             station.try_again(examine)
 
     def _watch(self) -> None:
-        """Takes calls from devices that hang, where another device is left."""
+        """Takes calls from devices that hang, where another device is at work."""
         patience_s = self._policy.timeout_s
         while not self._closing.wait(patience_s / 4):
             before = time.monotonic() - patience_s
             with self._lock:
                 late = [one for one in self._under_way if one.started_s < before]
             for attempt in late:
-                if next(self._candidates(attempt.call), None) is None or not self._mine(attempt):
+                others = [one for one in self._candidates(attempt.call) if one.ready]
+                if not others or not self._mine(attempt):
                     continue
                 try:
                     attempt.station.fail(attempt.model, "late", f"no result within {patience_s} s")

@@ -35,7 +35,7 @@ class Station:
         self._model: Model | None = None
         self._changing = threading.Lock()
         self._openings = 0
-        self._on_trial = False
+        self._on_trial: threading.Thread | None = None
         self._rest_s = 0.0
         self._rests_until_s = 0.0
         self._at_work_since_s = 0.0
@@ -82,15 +82,19 @@ class Station:
         with self._changing:
             if self.ready or self.unfit or self._on_trial or time.monotonic() < self._rests_until_s:
                 return
-            self._on_trial = True
-        threading.Thread(
-            target=self._trial, args=(examine,), name=f"retry-{self.choice.device}", daemon=True
-        ).start()
+            self._on_trial = threading.Thread(
+                target=self._trial, args=(examine,), name=f"retry-{self.choice.device}", daemon=True
+            )
+            self._on_trial.start()
 
     def close(self) -> None:
+        """Wait for what is under way, and no longer than a call may take for a trial."""
         with self._changing:
             model, self._model = self._model, None
             self.unfit, self.trouble = True, "closed"
+            trial = self._on_trial
+        if trial is not None:
+            trial.join(self._policy.timeout_s)
         if model is not None:
             model.close()
 
@@ -105,7 +109,7 @@ class Station:
         except Exception as error:  # noqa: BLE001  whatever a device raises, it does not work yet
             trouble = DeviceFailed(type(error).__name__)
         with self._changing:
-            self._on_trial = False
+            self._on_trial = None
             if self._model is None and not self.unfit:  # else it was needed meanwhile, or all is closing
                 if trouble is not None:
                     self._aside("retry", trouble)
