@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from trainer.fit import bert
-from worker.inference import minilm
+from worker.inference import bert, minilm
 
 Rows = NDArray[np.intp]
 

@@ -19,11 +19,10 @@ from torch.nn import functional
 
 from trainer.features.activations import Activations, Rows
 from trainer.features.targets import Targets
-from trainer.fit import bert
 from trainer.plan import Transformer
 from worker.appraise import EXPRESSED, INVOKED, RISK, nuance_targets
 from worker.events.taxonomy import Taxonomy
-from worker.inference import minilm
+from worker.inference import bert, minilm
 from worker.inference.minilm import HIDDEN
 from worker.models.heads import DenseHeads
 

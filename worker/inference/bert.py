@@ -1,5 +1,6 @@
-"""The encoder's layers in torch, for tuning: the same arithmetic as `worker.inference.minilm` builds for
-serving, with weights under the same published names."""
+"""The encoder's layers in torch: the same arithmetic as `worker.inference.minilm` builds for OpenVINO, with
+weights under the same published names. The trainer tunes them, a CUDA device serves them.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +34,11 @@ _PARTS = {
 class Layer(nn.Module):
     """One transformer layer (Vaswani et al. 2017; post-norm as in BERT, Devlin et al. 2019)."""
 
-    def __init__(self, weights: Weights, number: int) -> None:
+    def __init__(self, weights: Weights, number: int, *, fused: bool = False) -> None:
+        """`fused` takes torch's own attention, which needs ten times as long for sentences on a CPU."""
         super().__init__()
         self.number = number
+        self.fused = fused
         self.query, self.key, self.value, self.joined = (nn.Linear(HIDDEN, HIDDEN) for _ in range(4))
         self.inner, self.outer = nn.Linear(HIDDEN, 4 * HIDDEN), nn.Linear(4 * HIDDEN, HIDDEN)
         self.after_attention, self.after = (nn.LayerNorm(HIDDEN, _EPSILON) for _ in range(2))
@@ -53,9 +56,11 @@ class Layer(nn.Module):
             return part.view(size, length, HEADS, HIDDEN // HEADS).transpose(1, 2)
 
         query, key, value = heads(self.query(x)), heads(self.key(x)), heads(self.value(x))
-        # Written out: torch's fused attention takes ten times as long for sentences on a CPU.
-        scores = query @ key.transpose(2, 3) * (HIDDEN // HEADS) ** -0.5 + unseen
-        attended = torch.softmax(scores, dim=-1).to(value.dtype) @ value
+        if self.fused:
+            attended = functional.scaled_dot_product_attention(query, key, value, unseen.to(query.dtype))
+        else:
+            scores = query @ key.transpose(2, 3) * (HIDDEN // HEADS) ** -0.5 + unseen
+            attended = torch.softmax(scores, dim=-1).to(value.dtype) @ value
         x = self.after_attention(x + self.joined(attended.transpose(1, 2).reshape(size, length, HIDDEN)))
         out: Tensor = self.after(x + self.outer(functional.gelu(self.inner(x))))
         return out
@@ -72,19 +77,24 @@ class Layer(nn.Module):
 class Lower(nn.Module):
     """The embeddings and the first `depth` layers, frozen."""
 
-    def __init__(self, weights: Weights, depth: int) -> None:
+    words: Tensor
+    places: Tensor
+    segment: Tensor
+
+    def __init__(self, weights: Weights, depth: int, *, fused: bool = False) -> None:
         super().__init__()
         words, places, segments = (
             torch.from_numpy(np.array(weights[f"embeddings.{name}_embeddings.weight"], dtype=np.float32))
             for name in ("word", "position", "token_type")
         )
-        self.words, self.places, self.segment = words, places, segments[0]
+        for name, part in (("words", words), ("places", places), ("segment", segments[0])):
+            self.register_buffer(name, part, persistent=False)
         self.norm = nn.LayerNorm(HIDDEN, _EPSILON)
         with torch.no_grad():
             for kind in ("weight", "bias"):
                 tensor = np.array(weights[f"embeddings.LayerNorm.{kind}"], dtype=np.float32)
                 getattr(self.norm, kind).copy_(torch.from_numpy(tensor))
-        self.layers = nn.ModuleList(Layer(weights, number) for number in range(depth))
+        self.layers = nn.ModuleList(Layer(weights, number, fused=fused) for number in range(depth))
         self.requires_grad_(False)
 
     def forward(self, ids: Tensor, unseen: Tensor) -> Tensor:
@@ -97,9 +107,9 @@ class Lower(nn.Module):
         return out
 
 
-def upper(weights: Weights, depth: int) -> nn.ModuleList:
-    """The layers above the first `depth`, to be tuned."""
-    return nn.ModuleList(Layer(weights, number) for number in range(depth, LAYERS))
+def upper(weights: Weights, depth: int, *, fused: bool = False) -> nn.ModuleList:
+    """The layers above the first `depth`: the published ones, or tuned."""
+    return nn.ModuleList(Layer(weights, number, fused=fused) for number in range(depth, LAYERS))
 
 
 def bias(real: Tensor) -> Tensor:

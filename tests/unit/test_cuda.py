@@ -1,0 +1,118 @@
+"""The encoder of a CUDA device, run on torch's CPU device, against the OpenVINO encoder; and how a plan
+leaves CUDA out where it is not."""
+
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from worker.errors import DeviceUnfit
+from worker.inference import cuda, encoder_graph, minilm
+from worker.inference.devices import Policy
+from worker.inference.encoder import Encoder
+
+CPU = {"NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": 1, "ENABLE_CPU_PINNING": False}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cuda")
+
+
+@pytest.fixture(scope="module")
+def fork(cache):
+    """Upper layers that are not the published ones, as a bundle keeps them."""
+    rng = np.random.default_rng(3)
+    path = cache / "fork.npz"
+    np.savez(
+        path,
+        **{
+            name: (part * rng.normal(1, 0.1, part.shape)).astype(np.float16)
+            for name, part in minilm.read_weights().items()
+            if name.startswith(("encoder.layer.4.", "encoder.layer.5."))
+        },
+    )
+    return path
+
+
+def component(cache, fork=None):
+    return encoder_graph.component(cache_dir=cache, fork=fork, requests=1, cpu=CPU)
+
+
+def inputs(rows=5, length=24):
+    rng = np.random.default_rng(2)
+    ids = rng.integers(1000, 20_000, (rows, length)).astype(np.int32)
+    real = rng.integers(3, length + 1, rows)
+    mask = (np.arange(length) < real[:, None]).astype(np.float32)
+    return [np.where(mask > 0, ids, 0).astype(np.int32), mask]
+
+
+@pytest.mark.parametrize("tuned", [False, True])
+@pytest.mark.parametrize(("precision", "shown", "limit"), [("f32", "f32", 1e-5), ("auto", "bf16", None)])
+def test_it_computes_what_the_openvino_encoder_does(cache, fork, tuned, precision, shown, limit):
+    of = component(cache, fork if tuned else None)
+    exact = Encoder.open(cache_dir=cache, plan=("CPU",), precision="f32", threads=1, streams=1, fork=of.fork)
+    ids, mask = inputs()
+    theirs = exact.submit([row[: int(real)].tolist() for row, real in zip(ids, mask.sum(1), strict=True)])
+
+    model = cuda.open_on_cuda(of, precision, device="cpu")
+    ours = model.submit([ids, mask]).result(60)
+
+    expected = theirs.result(60).vectors
+    assert ours.shape == expected.shape == (5, 768 if tuned else 384)
+    assert ours.dtype == np.float32
+    assert model.placed.precision == shown
+    if limit is not None:
+        np.testing.assert_allclose(ours, expected, atol=limit * max(1.0, np.abs(expected).max()))
+    else:
+        assert encoder_graph.drift(ours, expected) < 0.001
+    model.close()
+    exact.close()
+
+
+def test_torchs_own_attention_gives_the_same(cache):
+    ids, mask = (torch.from_numpy(part) for part in inputs())
+    one, other = (
+        cuda.Sentences(minilm.read_weights(), None, fused=fused).eval()(ids.long(), mask)
+        for fused in (True, False)
+    )
+    torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "precision", "reason"), [("encoder", "int8", "no int8"), ("temporal", "f32", "encoder only")]
+)
+def test_what_it_cannot_run_is_said(cache, name, precision, reason):
+    with pytest.raises(DeviceUnfit, match=reason):
+        cuda.open_on_cuda(replace(component(cache), name=name), precision, device="cpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+def test_a_plan_leaves_cuda_out_where_there_is_none(cache):
+    encoder = Encoder.open(cache_dir=cache, plan=("CUDA", "CPU"), threads=1, streams=1)
+    assert encoder.placed.actual == "CPU"
+    assert encoder.placed.requested == ("CUDA", "CPU")
+    assert encoder.skipped()["CUDA"].startswith("torch sees no CUDA device")
+    encoder.close()
+
+
+def test_a_plan_leaves_cuda_out_where_torch_is_not_installed(cache, monkeypatch):
+    monkeypatch.delitem(sys.modules, "worker.inference.cuda")
+    monkeypatch.delattr("worker.inference.cuda")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    encoder = Encoder.open(cache_dir=cache, plan=("CUDA", "CPU"), threads=1, streams=1, policy=Policy())
+    assert encoder.skipped() == {"CUDA": "torch is not installed: pip install torch==2.13.0"}
+    encoder.close()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_cuda_device_it_stays_close_to_the_cpu(cache):
+    encoder = Encoder.open(cache_dir=cache, plan=("CUDA",), threads=1, streams=1)
+    exact = Encoder.open(cache_dir=cache, plan=("CPU",), precision="f32", threads=1, streams=1)
+    texts = ["I feel calm today.", "No.", "Aaj bahut thak gaya hoon yaar " * 12]
+    assert encoder.placed.to_json() == {"requested": ["CUDA"], "device": "CUDA", "precision": "bf16"}
+    assert encoder_graph.drift(encoder.encode(texts), exact.encode(texts)) < 0.001
+    encoder.close()
+    exact.close()
