@@ -45,6 +45,16 @@ BATCH = 256
 """Reflections `perceive` takes through the steps at once."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Look:
+    """The first look at a reflection, without any model: its text, the screen's scores f64 [len(FLAGS)], and
+    the risk floor they make."""
+
+    text: Text
+    screen: NDArray[np.float64]
+    risk: Risk
+
+
 @dataclass(frozen=True, kw_only=True)
 class Readings:
     """What the texts of a batch say before any model: row i of every part belongs to reflection i."""
@@ -98,6 +108,7 @@ class Pipeline:
             precision=chosen.precision,
             threads=chosen.inference_threads,
             streams=chosen.streams,
+            token_budget=chosen.token_budget,
             fork=loaded.contents.fork,
             policy=policy,
         )
@@ -111,26 +122,33 @@ class Pipeline:
         anchors = Anchors.of(phrases[:, : Encoder.width])
         return cls(loaded, encoder, net, anchors, taxonomy(), _asker(loaded, chosen))
 
-    def screen(self, reflections: Sequence[Reflection]) -> list[Risk]:
-        """The lexical risk floor, which needs no model and is committed before any runs."""
+    def look(self, reflections: Sequence[Reflection]) -> list[Look]:
+        """Normalise the texts and screen them for risk: the floor that is committed before any model runs."""
         thresholds = self._bundle.contents.risk_thresholds
-        return [risk_of(screen(text.read(r.text, r.lang)), thresholds) for r in reflections]
+        looks = []
+        for reflection in reflections:
+            seen = text.read(reflection.text, reflection.lang)
+            scores = screen(seen)
+            looks.append(Look(text=seen, screen=scores, risk=risk_of(scores, thresholds)))
+        return looks
 
-    def read(self, reflections: Sequence[Reflection]) -> Readings:
-        """Normalise, count and tokenise; no model runs."""
-        texts = [text.read(reflection.text, reflection.lang) for reflection in reflections]
+    def read(self, reflections: Sequence[Reflection], looks: Sequence[Look] | None = None) -> Readings:
+        """Count and tokenise, after a first look where none is given; no model runs."""
+        seen = self.look(reflections) if looks is None else looks
+        texts = [look.text for look in seen]
         return Readings(
             reflections=reflections,
             texts=texts,
             lexical=lexical.extract(texts),
             counts=ngrams.extract(texts, self._bundle.contents.ngrams.bits),
-            screens=np.stack([screen(one) for one in texts]),
+            screens=np.stack([look.screen for look in seen]),
             tokens=self._encoder.tokenise([one.normal for one in texts]),
         )
 
-    def encode(self, readings: Readings) -> Future[Encoded]:
-        """Start the encoder on the readings; the future gives what `Encoder.submit` does, in their order."""
-        return self._encoder.submit(readings.tokens)
+    def encode(self, readings: Readings, *, live: bool = False) -> Future[Encoded]:
+        """Start the encoder on the readings, before all others where they are `live`; the future gives what
+        `Encoder.submit` does, in their order."""
+        return self._encoder.submit(readings.tokens, live=live)
 
     def appraise(self, readings: Readings, encoded: Encoded) -> list[Appraisal]:
         """Stage A: everything that depends on the text alone."""

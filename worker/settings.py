@@ -62,7 +62,15 @@ class Settings(BaseSettings):
     max_batch_size: int = Field(
         default=256, ge=1, le=1024, description="Most reflections a stage takes at once."
     )
-    max_wait_ms: float = Field(default=2.0, ge=0, le=1000, description="Longest wait for a batch to fill.")
+    max_wait_ms: float = Field(
+        default=2.0, ge=0, le=1000, description="Longest wait of the bulk lane for a batch to fill."
+    )
+    token_budget: int = Field(
+        default=256,
+        ge=16,
+        le=4096,
+        description="Most padded tokens of one encoder call: the live lane may wait for one.",
+    )
 
     device_plan: Devices = Field(
         default=("GPU", "NPU", "CPU"),

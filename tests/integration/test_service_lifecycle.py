@@ -18,7 +18,7 @@ from tests.support.service import Instance, eventually
 from worker.client.publisher import Publisher
 from worker.events.message import LIVE, read
 from worker.events.reflection import Reflection
-from worker.pipeline import Pipeline, Readings
+from worker.pipeline import Look, Pipeline, Readings
 from worker.service import reconcile
 from worker.service.stages import Stages
 from worker.settings import Settings
@@ -130,17 +130,17 @@ def test_a_worker_that_cannot_work_ends_and_says_why(
 class Fragile(Pipeline):
     """The real pipeline with a weakness: a text with this word breaks the step of that name."""
 
-    def read(self, reflections: Sequence[Reflection]) -> Readings:
+    def read(self, reflections: Sequence[Reflection], looks: Sequence[Look] | None = None) -> Readings:
         self._break("read-culprit", reflections)
-        return super().read(reflections)
+        return super().read(reflections, looks)
 
     def appraise(self, readings, encoded):
         self._break("appraise-culprit", readings.reflections)
         return super().appraise(readings, encoded)
 
-    def screen(self, reflections):
+    def look(self, reflections):
         self._break("screen-culprit", reflections)
-        return super().screen(reflections)
+        return super().look(reflections)
 
     @staticmethod
     def _break(word: str, reflections: Sequence[Reflection]) -> None:
@@ -172,7 +172,7 @@ def test_one_event_that_breaks_a_stage_is_parked_alone(store: Store, bundle: Pat
     assert store.transact(lambda cursor: cursor.execute(query).fetchall()) == [
         (3, "enrichment_failed", "arrive: RuntimeError"),
         (11, "enrichment_failed", "read: RuntimeError"),
-        (17, "enrichment_failed", "settle: RuntimeError"),
+        (17, "enrichment_failed", "appraise: RuntimeError"),
     ]
     states = "SELECT state, count(*) FROM deliveries GROUP BY state ORDER BY state"
     assert store.transact(lambda cursor: cursor.execute(states).fetchall()) == [("dead", 2), ("done", 17)]
@@ -187,8 +187,8 @@ def test_what_the_broker_lost_is_enriched_from_the_stored_row(store: Store, bund
     ):
         reflections = [entry.reflection for entry in lost if entry.reflection]
         arrivals = [
-            Arrival(reflection=reflection, screen=screen, message_id="m", position=0, payload=b"")
-            for reflection, screen in zip(reflections, pipeline.screen(reflections), strict=True)
+            Arrival(reflection=reflection, screen=look.risk, message_id="m", position=0, payload=b"")
+            for reflection, look in zip(reflections, pipeline.look(reflections), strict=True)
         ]
         deliveries.accept(store, arrivals, (), model_version=pipeline.model_version, lane=LIVE)
 
@@ -221,8 +221,8 @@ def accepted_and_lost(store: Store, pipeline: Pipeline) -> None:
     ]
     reflections = [entry.reflection for entry in entries if entry.reflection]
     arrivals = [
-        Arrival(reflection=reflection, screen=screen, message_id="m", position=0, payload=b"")
-        for reflection, screen in zip(reflections, pipeline.screen(reflections), strict=True)
+        Arrival(reflection=reflection, screen=look.risk, message_id="m", position=0, payload=b"")
+        for reflection, look in zip(reflections, pipeline.look(reflections), strict=True)
     ]
     deliveries.accept(store, arrivals, (), model_version=pipeline.model_version, lane=LIVE)
 
@@ -247,7 +247,7 @@ def test_a_lost_event_that_breaks_a_stage_is_parked_and_the_rest_of_the_sweep_wr
         "SELECT reflection_id, revision, user_id, reason, detail FROM dead_letters ORDER BY reflection_id",
     ) == [
         ("lost-2", 1, "u-2", "enrichment_failed", "read: RuntimeError"),
-        ("lost-5", 1, "u-2", "enrichment_failed", "settle: RuntimeError"),
+        ("lost-5", 1, "u-2", "enrichment_failed", "appraise: RuntimeError"),
     ]
     states = "SELECT state, count(*) FROM deliveries GROUP BY state ORDER BY state"
     assert selected(store, states) == [("dead", 2), ("done", 6)]

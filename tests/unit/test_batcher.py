@@ -69,19 +69,6 @@ def test_a_missing_service_is_waited_for() -> None:
     assert work.batches == [[1, 2]] * 3
 
 
-def test_live_goes_before_bulk() -> None:
-    work = Work()
-    work.gate.clear()
-    with batcher(work) as stage:
-        stage.submit([0])
-        while not work.batches:
-            time.sleep(0.001)
-        bulk, live = stage.submit([1, 2]), stage.submit([3], live=True)
-        work.gate.set()
-        assert [future.result(5) for future in (*bulk, *live)] == [2, 4, 6]
-    assert work.batches == [[0], [3], [1, 2]]
-
-
 def test_closing_finishes_what_is_queued_and_takes_no_more() -> None:
     work = Work()
     work.gate.clear()
@@ -117,3 +104,22 @@ def test_a_full_queue_holds_back_its_senders() -> None:
         work.gate.set()
         sender.join(5)
         assert not sender.is_alive()
+
+
+def test_live_waits_for_no_batch_of_bulk() -> None:
+    held, seen = threading.Event(), []
+
+    def work(batch: Sequence[str]) -> Sequence[str]:
+        seen.append(list(batch))
+        if batch[0] == "bulk":
+            held.wait(5)
+        return batch
+
+    with Batcher("test", work, max_batch_size=2, max_wait_ms=0) as stage:
+        bulk = stage.submit(["bulk"] * 6)
+        while not seen:
+            time.sleep(0.001)
+        assert stage.submit(["live"], live=True)[0].result(5) == "live"
+        assert not any(future.done() for future in bulk)
+        held.set()
+    assert seen == [["bulk"] * 2, ["live"], ["bulk"] * 2, ["bulk"] * 2]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from worker.features.embedding import BATCHES, BUCKETS, bucket_of, shape
+from worker.features.embedding import BATCHES, BUCKETS, bucket_of, shape, sizes
 
 
 @pytest.mark.parametrize(("length", "bucket"), [(1, 8), (8, 8), (9, 12), (33, 40), (129, 160), (256, 256)])
@@ -35,3 +35,14 @@ def test_every_text_is_in_exactly_one_call_with_its_own_tokens():
 
 def test_no_text_makes_no_call():
     assert list(shape([])) == []
+
+
+@pytest.mark.parametrize("budget", [16, 256, 1000, 4096])
+def test_no_call_has_more_padded_tokens_than_the_budget_unless_it_is_one_text(budget):
+    tokens = [[1] * length for length in range(1, 257)] * 17
+
+    calls = list(shape(tokens, budget))
+
+    assert sum(len(call.rows) for call in calls) == len(tokens)
+    assert all(call.ids.size <= budget or len(call.rows) == 1 for call in calls)
+    assert all(len(call.rows) in sizes(call.ids.shape[1], budget) for call in calls)

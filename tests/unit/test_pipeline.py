@@ -148,7 +148,7 @@ def test_an_unsupported_language_is_enriched_but_names_no_emotion(pipeline):
 
 def test_the_risk_floor_holds_whatever_the_models_say(pipeline):
     crisis = replace(reflections()[0], text=SAID[2])
-    screened = pipeline.screen([crisis])[0]
+    screened = pipeline.look([crisis])[0].risk
     row = pipeline.perceive([crisis])[0].appraisal.risk
     assert screened.level == "high"
     assert row.level == "high"

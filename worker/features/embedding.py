@@ -37,17 +37,28 @@ def bucket_of(length: int) -> int:
     raise ValueError(f"{length} tokens exceed the last bucket {BUCKETS[-1]}: truncate first")
 
 
-def shape(tokens: Sequence[Sequence[int]]) -> Iterator[Shaped]:
-    """Cut texts (token ids, 1-256 each) into encoder calls, longest bucket first so that stragglers are
-    short."""
+TOKEN_BUDGET = 256
+"""Most padded tokens of a call where nothing else is said: what a text of the other lane may have to wait
+for. A longer text is a call of its own in any case."""
+
+
+def sizes(bucket: int, token_budget: int) -> tuple[int, ...]:
+    """The `BATCHES` of a padded length whose calls keep to the budget, largest first; at least 1."""
+    return tuple(batch for batch in BATCHES if batch == 1 or batch * bucket <= token_budget)
+
+
+def shape(tokens: Sequence[Sequence[int]], token_budget: int = TOKEN_BUDGET) -> Iterator[Shaped]:
+    """Cut texts (token ids, 1-256 each) into encoder calls of at most `token_budget` padded tokens, longest
+    bucket first so that stragglers are short."""
     groups: dict[int, list[int]] = {}
     for row, one in enumerate(tokens):
         groups.setdefault(bucket_of(len(one)), []).append(row)
     for bucket in sorted(groups, reverse=True):
         rows = groups[bucket]
+        allowed = sizes(bucket, token_budget)
         start = 0
         while start < len(rows):
-            size = next(batch for batch in BATCHES if batch <= len(rows) - start)
+            size = next(batch for batch in allowed if batch <= len(rows) - start)
             part = rows[start : start + size]
             start += size
             ids = np.zeros((size, bucket), dtype=np.int32)

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from worker.features.embedding import BATCHES, BUCKETS, shape
+from worker.features.embedding import BATCHES, BUCKETS, TOKEN_BUDGET, shape, sizes
 from worker.inference import encoder_graph, minilm
 from worker.inference.backend import Placed
 from worker.inference.devices import Policy
 from worker.inference.failover import Failover, Ran
+from worker.inference.lanes import Lanes
 
 Embeddings = NDArray[np.float32]
 
@@ -35,10 +36,14 @@ class Encoder:
 
     width = minilm.HIDDEN
 
-    def __init__(self, model: Failover, tokenizer: Tokenizer, *, outputs: int) -> None:
+    def __init__(
+        self, model: Failover, tokenizer: Tokenizer, *, outputs: int, requests: int, token_budget: int
+    ) -> None:
         self._model = model
+        self._lanes: Lanes[Ran] = Lanes(model, requests=requests)
         self._tokenizer = tokenizer
         self._outputs = outputs
+        self._token_budget = token_budget
 
     @classmethod
     def open(
@@ -49,6 +54,7 @@ class Encoder:
         precision: str = "auto",
         threads: int = 2,
         streams: int = 2,
+        token_budget: int = TOKEN_BUDGET,
         fork: Path | None = None,
         policy: Policy | None = None,
     ) -> Encoder:
@@ -57,16 +63,19 @@ class Encoder:
 
         Raises `EncoderMissing`, `DeviceFailed`, `UsageError` for a plan that is none.
         """
+        requests = streams + 1  # a live call waits at the device, not behind it
         component = encoder_graph.component(
             cache_dir=cache_dir,
             fork=fork,
-            requests=streams + 1,
+            requests=requests,
             # Pinning would put every process of the machine on the same cores.
             cpu={"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False},
         )
         outputs = cls.width if fork is None else 2 * cls.width
         model = Failover.open(component, plan, precision=precision, policy=policy)
-        return cls(model, minilm.tokenizer(), outputs=outputs)
+        return cls(
+            model, minilm.tokenizer(), outputs=outputs, requests=requests, token_budget=token_budget
+        )
 
     @property
     def placed(self) -> Placed:
@@ -81,12 +90,12 @@ class Encoder:
         """Token ids with [CLS] and [SEP], at most 256 a text."""
         return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts))]
 
-    def submit(self, tokens: Sequence[Sequence[int]]) -> Future[Encoded]:
-        """Encode token ids; rows in the caller's order."""
+    def submit(self, tokens: Sequence[Sequence[int]], *, live: bool = False) -> Future[Encoded]:
+        """Encode token ids; rows in the caller's order. `live` calls go before all others that wait."""
         whole: Future[Encoded] = Future()
         out = np.empty((len(tokens), self._outputs), dtype=np.float32)
         placed = [self.placed] * len(tokens)  # every row's is set when it arrives
-        calls = list(shape(tokens))
+        calls = list(shape(tokens, self._token_budget))
         if not calls:
             whole.set_result(Encoded(vectors=out, placed=placed))
             return whole
@@ -111,7 +120,7 @@ class Encoder:
                     whole.set_result(Encoded(vectors=out, placed=placed))
 
         for call in calls:
-            part = self._model.submit([call.ids, call.mask], rows=len(call.rows))
+            part = self._lanes.submit([call.ids, call.mask], rows=len(call.rows), live=live)
             part.add_done_callback(lambda done, rows=call.rows: arrived(done, rows))  # type: ignore[misc]
         return whole
 
@@ -124,9 +133,10 @@ class Encoder:
         shape a step, small batches first; a step gives its batch size."""
         for batch in sorted(BATCHES):
             for bucket in BUCKETS:
-                if bucket <= longest:
+                if bucket <= longest and batch in sizes(bucket, self._token_budget):
                     ids = np.zeros((batch, bucket), dtype=np.int32)
-                    self._model.submit([ids, np.ones((batch, bucket), dtype=np.float32)], rows=0).result()
+                    mask = np.ones((batch, bucket), dtype=np.float32)
+                    self._lanes.submit([ids, mask], rows=0, live=False).result()
                     yield batch
 
     def close(self) -> None:

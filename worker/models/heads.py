@@ -55,13 +55,14 @@ class NgramHeads:
     """Heads on hashed n-grams: counts weighed by `idf`, each half (words, characters) scaled to unit
     length, then linear.
 
-    `weights` [2^bits, targets] float32 (stored as float16), `idf` [2^bits], `bias` [targets].
+    `weights` [2^bits, targets] (stored as float16), `idf` [2^bits], `bias` [targets]. Loaded weights are
+    double: scipy would make them so for every batch, a millisecond for a lone text.
     """
 
     targets: tuple[str, ...]
     bits: int
     idf: NDArray[np.float32]
-    weights: NDArray[np.float32]
+    weights: NDArray[Any]
     bias: Floats
 
     def predict(self, counts: csr_matrix) -> Floats:
@@ -84,7 +85,7 @@ class NgramHeads:
                 targets=tuple(map(str, data["targets"])),
                 bits=len(data["idf"]).bit_length() - 1,
                 idf=data["idf"].astype(np.float32),
-                weights=data["weights"].astype(np.float32),
+                weights=data["weights"].astype(np.float64),
                 bias=data["bias"],
             )
 

@@ -1,26 +1,28 @@
-"""A message's way through the worker: arrive (screened and stored), read (features, encoder), settle (rows).
+"""A message's way through the worker: arrive (screened and stored), read (features, encoder), appraise
+(stage A), settle (stage B, rows).
 
-Each stage is one thread with its batcher, so the encoder works on one batch while the next is read and the
-one before is written. A task thread walks its message from stage to stage; what fails on one event is parked
-for that event alone.
+Each stage is a batcher with a thread a lane, so the encoder works on one batch while the next is read and the
+one before is appraised and written, and live passes bulk in every stage. A task thread walks its message from
+stage to stage; what fails on one event is parked for that event alone.
 """
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future
+from functools import partial
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 from uuid import uuid4
 
 from worker.events.message import LIVE, Entry
-from worker.events.perception import Appraisal
+from worker.events.perception import Appraisal, Placement, Trace
 from worker.events.reflection import Reflection
+from worker.events.timeline import Timeline
 from worker.inference.encoder import Encoded
-from worker.observability import metrics
-from worker.pipeline import Pipeline, Readings
+from worker.observability import metrics, spans
+from worker.pipeline import Look, Pipeline, Readings
 from worker.service.batcher import Batcher
 from worker.store import dead_letters, deliveries, perceptions
 from worker.store.dead_letters import DeadLetter
@@ -31,38 +33,50 @@ T = TypeVar("T")
 R = TypeVar("R")
 Arriving = tuple[Entry, str, str]
 """An entry with a reflection, the id of its message, and its lane."""
+Seen = tuple[Reflection, Look | None]
+"""A reflection with its first look; none of one that arrived long ago."""
+Welcome = tuple[Admission, Look]
+"""What became of an arrival, and the look that was had at it."""
 
 
 class Read:
-    """A batch as it was read, its embeddings on their way. Appraised once, by the settle stage's thread."""
+    """A batch as it was read, its embeddings on their way. Appraised once, by the appraise stage's thread."""
 
-    def __init__(self, reflections: Sequence[Reflection], pipeline: Pipeline) -> None:
-        self.reflections = reflections
+    def __init__(self, seen: Sequence[Seen], pipeline: Pipeline, *, live: bool) -> None:
+        self.seen = seen
+        self.live = live
         self._pipeline = pipeline
-        started = time.perf_counter()
-        self._readings: Readings = pipeline.read(reflections)
-        submitted = time.perf_counter()
-        self._encoded: Future[Encoded] = pipeline.encode(self._readings)
+        started = spans.now()
+        self._readings: Readings = pipeline.read(
+            [reflection for reflection, _ in seen],
+            [look if look is not None else pipeline.look([reflection])[0] for reflection, look in seen],
+        )
+        submitted = spans.now()
+        self._encoded: Future[Encoded] = pipeline.encode(self._readings, live=live)
         self._appraisals: list[Appraisal] | None = None
         self.failed = False
         self.timings = {"read": submitted - started}
-        self._encoded.add_done_callback(
-            lambda _: self.timings.__setitem__("encode", time.perf_counter() - submitted)
-        )
+        self._encoded.add_done_callback(lambda _: self.timings.__setitem__("encode", spans.now() - submitted))
+
+    def wait(self) -> None:
+        """Return when the encoder has ended, however it ended: `appraised` tells."""
+        self._encoded.exception()
 
     def appraised(self) -> list[Appraisal]:
         if self._appraisals is None:
             self.failed = True
             encoded = self._encoded.result()
-            started = time.perf_counter()
+            started = spans.now()
             self._appraisals = self._pipeline.appraise(self._readings, encoded)
-            self.timings["appraise"] = time.perf_counter() - started
+            self.timings["appraise"] = spans.now() - started
             self.failed = False
         return self._appraisals
 
 
 Reading = tuple[Read, int]
 """A reflection as row of the batch it was read with."""
+Appraised = tuple[Appraisal, Read]
+"""An appraisal with the batch it was read with, which knows its lane and its times."""
 
 
 class Stages:
@@ -74,23 +88,28 @@ class Stages:
         size, wait = max_batch_size, max_wait_ms
         self._arrive = Batcher("arrive", self._accept, max_batch_size=256, max_wait_ms=wait)
         self._read = Batcher("read", self._look, max_batch_size=size, max_wait_ms=wait)
+        self._appraise = Batcher("appraise", self._judge, max_batch_size=size, max_wait_ms=0)
         self._settle = Batcher("settle", self._write, max_batch_size=size, max_wait_ms=wait)
         self._park = Batcher("park", self._put_away, max_batch_size=256, max_wait_ms=0)
 
+        self._all: tuple[Batcher[Any, Any], ...] = (
+            self._arrive, self._read, self._appraise, self._settle, self._park,
+        )  # fmt: skip
+
     def __enter__(self) -> Self:
-        for stage in (self._arrive, self._read, self._settle, self._park):
+        for stage in self._all:
             stage.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for stage in (self._arrive, self._read, self._settle, self._park):
+        for stage in self._all:
             stage.close()
 
     def hurry(self) -> None:
         """Shutdown has begun: finish what can be finished, give back what waits for a lost service."""
-        for stage in (self._arrive, self._read, self._settle, self._park):
+        for stage in self._all:
             stage.hurry()
 
     def enrich(self, entries: Sequence[Entry], *, message_id: str, lane: str) -> dict[str, int]:
@@ -119,8 +138,11 @@ class Stages:
 
         fresh = [(entry, (entry, message_id, lane)) for entry in entries if entry.reflection is not None]
         admitted = _once(through(self._arrive, fresh), tally)
-        read = through(self._read, admitted)
-        for _, outcome in through(self._settle, read):
+        read = through(self._read, [(entry, (seen, live)) for entry, seen in admitted])
+        for _, (batch, _) in read:
+            # In this thread: a batch of the next stage is made of what is ready, and waits for nobody.
+            batch.wait()
+        for _, outcome in through(self._settle, through(self._appraise, read)):
             tally[outcome] += 1
         if letters:
             for future in self._park.submit(letters, live=live):
@@ -160,7 +182,8 @@ class Stages:
                     )
             return arrived
 
-        settled = through(self._settle, through(self._read, list(enumerate(reflections))))
+        fresh = [(place, ((reflection, None), False)) for place, reflection in enumerate(reflections)]
+        settled = through(self._settle, through(self._appraise, through(self._read, fresh)))
         for future in self._park.submit(letters):
             future.result()
         return sum(outcome == "written" for _, outcome in settled)
@@ -169,41 +192,45 @@ class Stages:
         """Parks one letter; waits for the database as long as the stage is open."""
         self._park.submit([letter], live=True)[0].result()
 
-    def _accept(self, batch: Sequence[Arriving]) -> list[Admission]:
+    def _accept(self, batch: Sequence[Arriving]) -> list[Welcome]:
         reflections = [_reflection(entry) for entry, _, _ in batch]
-        screens = self._pipeline.screen(reflections)
+        looks = self._pipeline.look(reflections)
         arrivals = [
             Arrival(
                 reflection=reflection,
-                screen=screen,
+                screen=look.risk,
                 message_id=message_id,
                 position=entry.position,
                 payload=entry.payload,
             )
-            for reflection, screen, (entry, message_id, _) in zip(reflections, screens, batch, strict=True)
+            for reflection, look, (entry, message_id, _) in zip(reflections, looks, batch, strict=True)
         ]
         # A batch is of one lane: the batcher never mixes them.
-        return deliveries.accept(
+        admissions = deliveries.accept(
             self._store, arrivals, (), model_version=self._pipeline.model_version, lane=batch[0][2]
         )
+        return list(zip(admissions, looks, strict=True))
 
-    def _look(self, batch: Sequence[Reflection]) -> list[Reading]:
-        read = Read(batch, self._pipeline)
+    def _look(self, batch: Sequence[tuple[Seen, bool]]) -> list[Reading]:
+        read = Read([seen for seen, _ in batch], self._pipeline, live=batch[0][1])
         return [(read, row) for row in range(len(batch))]
 
-    def _write(self, batch: Sequence[Reading]) -> list[str]:
-        appraisals, timings = [], []
+    def _judge(self, batch: Sequence[Reading]) -> list[Appraised]:
+        appraised: list[Appraised] = []
         for read, row in batch:
             if read.failed:  # with its batch: only by itself can it show whether it is the culprit
-                read, row = Read([read.reflections[row]], self._pipeline), 0
-            appraisals.append(read.appraised()[row])
-            timings.append(read.timings)
+                read, row = Read([read.seen[row]], self._pipeline, live=read.live), 0
+            appraised.append((read.appraised()[row], read))
+        return appraised
+
+    def _write(self, batch: Sequence[Appraised]) -> list[str]:
+        appraisals = [appraisal for appraisal, _ in batch]
         settled = perceptions.settle(
             self._store,
             appraisals,
-            self._pipeline.place,
+            partial(self._place, live=batch[0][1].live),
             model_version=self._pipeline.model_version,
-            timings=timings,
+            timings=[read.timings for _, read in batch],
         )
         newest: dict[str, int] = {}
         for appraisal in appraisals:
@@ -217,6 +244,12 @@ class Stages:
             for a in appraisals
         ]
 
+    def _place(self, items: Sequence[tuple[Trace, Timeline]], *, live: bool) -> Sequence[Placement]:
+        started = spans.now()
+        placements = self._pipeline.place(items)
+        spans.record("place", started, size=len(items), live=live)
+        return placements
+
     def _put_away(self, letters: Sequence[DeadLetter]) -> list[None]:
         dead_letters.park(self._store, letters)
         for letter in letters:
@@ -224,19 +257,19 @@ class Stages:
         return [None] * len(letters)
 
 
-def _once(admitted: Sequence[tuple[Entry, Admission]], tally: Counter[str]) -> list[tuple[Entry, Reflection]]:
+def _once(admitted: Sequence[tuple[Entry, Welcome]], tally: Counter[str]) -> list[tuple[Entry, Seen]]:
     """What is still to be enriched, each revision once however often the message holds it; counts the
     rest."""
     names = {Kind.DONE: "duplicate", Kind.STALE: "stale", Kind.CONFLICT: "conflict"}
-    chosen: dict[tuple[str, int], tuple[Entry, Reflection]] = {}
-    for entry, admission in admitted:
+    chosen: dict[tuple[str, int], tuple[Entry, Seen]] = {}
+    for entry, (admission, look) in admitted:
         reflection = _reflection(entry)
         if not admission.to_enrich:
             tally[names[admission.kind]] += 1
         elif (reflection.id, reflection.revision) in chosen:
             tally["duplicate"] += 1
         else:
-            chosen[reflection.id, reflection.revision] = (entry, reflection)
+            chosen[reflection.id, reflection.revision] = (entry, (reflection, look))
     return list(chosen.values())
 
 
