@@ -29,10 +29,13 @@ from rich.console import Console
 from benchmarks import latency, load, processes, rivals, rounds, table
 from benchmarks.context import Context, Part
 from benchmarks.encoders import Ceiling, Own, agreement
+from benchmarks.growth import growth
 from benchmarks.lanes import instance
 from benchmarks.machine import machine, rss_mb
+from benchmarks.memory import memory
 from benchmarks.rounds import Contestant, Entrant, interleaved
 from benchmarks.servers import serving
+from benchmarks.start import start
 from worker.bundle import reader
 from worker.embedded.supervisor import Stopped
 from worker.errors import FeltsenseError
@@ -41,47 +44,58 @@ from worker.observability import logging
 from worker.settings import Settings
 
 INTERRUPTED = 130
-PARTS: Mapping[str, Part] = {"processes": processes.measure}
+PARTS: Mapping[str, Part] = {
+    "processes": processes.measure,
+    "start": start,
+    "growth": growth,
+    "memory": memory,
+}
 """What a full run measures after the contest, each on servers of its own."""
 
 
 def main() -> None:
-    """Measure, print the table, write the JSON."""
+    """Measure, print the table, write the JSON; what was measured is kept when a later part fails."""
     call = _call()
     logging.configure("warning")
     console = Console(stderr=True)
     began = time.monotonic()
+    report: dict[str, Any] = {"measured_at": datetime.now(UTC).isoformat(timespec="seconds")}
     told = machine()
 
     def say(line: str) -> None:
-        console.print(f"[{time.monotonic() - began:6.1f} s] {line}", markup=False, highlight=False, soft_wrap=True)
+        passed = time.monotonic() - began
+        console.print(f"[{passed:6.1f} s] {line}", markup=False, highlight=False, soft_wrap=True)
 
-    with tempfile.TemporaryDirectory(prefix="feltsense-bench-") as folder:
+    def keep() -> None:
+        report["took_s"] = round(time.monotonic() - began, 1)
+        call.out.parent.mkdir(parents=True, exist_ok=True)
+        call.out.write_text(json.dumps(report, indent=2) + "\n")
+
+    with tempfile.TemporaryDirectory(prefix="feltsense-bench-", dir=call.folder) as folder:
         # Never the operator's own services, and in the open: what is measured is this instance alone.
         own: dict[str, Any] = {"broker_url": None, "database_url": None, "event_key": None, "metrics_port": 0}
-        chosen = {"bundle": call.bundle} if call.bundle else {}
+        chosen = {"bundle": call.bundle.absolute()} if call.bundle else {}
         ctx = Context(
             quick=call.quick,
             rounds=call.rounds,
             events=load.events(call.data, most=call.count),
             folder=Path(folder),
-            settings=Settings(run_dir=Path(folder) / "run", **own, **chosen),
+            settings=Settings(run_dir=Path(folder) / "run", flower=False, **own, **chosen),
             say=say,
         )
         say(f"{len(ctx.events)} different events of {', '.join(path.name for path in call.data)}")
-        report: dict[str, Any] = {"measured_at": datetime.now(UTC).isoformat(timespec="seconds")}
         turn_s, latency_s = (5.0, 4.0) if call.quick else (20.0, 20.0)
         why_no_peers = rivals.missing() if call.peers else "left out"
         report |= contest(ctx, call.count, turn_s=turn_s, latency_s=latency_s, why_no_peers=why_no_peers)
         report["machine"] = told
+        report["goals"] = [goal.to_json() for goal in table.goals(report)]
+        keep()
+        table.show(report, Console())
         for name in [] if call.quick else call.parts:
             say(f"part: {name}")
             report[name] = PARTS[name](ctx)
-    report["goals"] = [goal.to_json() for goal in table.goals(report)]
-    report["took_s"] = round(time.monotonic() - began, 1)
-    call.out.parent.mkdir(parents=True, exist_ok=True)
-    call.out.write_text(json.dumps(report, indent=2) + "\n")
-    table.show(report, Console())
+            keep()
+            table.show_part(name, report[name], Console())
     print(f"{report['took_s']:.0f} s; written to {call.out}")
 
 
@@ -191,6 +205,7 @@ def _call() -> argparse.Namespace:
     parser.add_argument("--bundle", type=Path, help="another bundle than the starter")
     parser.add_argument("--no-peers", dest="peers", action="store_false", help="leave the peers out")
     parser.add_argument("--parts", nargs="*", default=list(PARTS), choices=PARTS, help="of a full run")
+    parser.add_argument("--folder", type=Path, help="where the databases lie meanwhile; else the system's")
     parser.add_argument("--out", type=Path, default=Path("bench/results.json"))
     call = parser.parse_args()
     call.count = call.count or (1500 if call.quick else 6000)

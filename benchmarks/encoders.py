@@ -44,9 +44,9 @@ class Ceiling:
 
     def run(self, events: Sequence[Event], tag: str) -> Run:  # noqa: ARG002  leaves no rows to tell apart
         tokens = [one.ids for one in self._tokenizer.encode_batch_fast([event["text"] for event in events])]
-        started = time.perf_counter()
+        started, used = time.perf_counter(), time.process_time()
         self.encode(tokens)
-        return Run(events=len(events), seconds=time.perf_counter() - started)
+        return _run(events, started, used)
 
     def encode(self, tokens: Sequence[Sequence[int]]) -> Embeddings:
         """f32 [len(tokens), 384], rows in the caller's order."""
@@ -91,13 +91,18 @@ class Own:
     def run(self, events: Sequence[Event], tag: str) -> Run:  # noqa: ARG002  leaves no rows to tell apart
         tokens = self._encoder.tokenise([event["text"] for event in events])
         block = self._block or len(tokens)
-        started = time.perf_counter()
+        started, used = time.perf_counter(), time.process_time()
         waiting = [
             self._encoder.submit(tokens[start : start + block]) for start in range(0, len(tokens), block)
         ]
         for one in waiting:
             one.result()
-        return Run(events=len(events), seconds=time.perf_counter() - started)
+        return _run(events, started, used)
+
+
+def _run(events: Sequence[Event], started: float, used: float) -> Run:
+    seconds = time.perf_counter() - started
+    return Run(events=len(events), seconds=seconds, cpu_s={"worker": time.process_time() - used})
 
 
 def agreement(ceiling: Ceiling, own: Encoder, texts: Sequence[str]) -> dict[str, float]:

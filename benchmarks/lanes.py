@@ -43,13 +43,13 @@ def instance(
         processes = {**{f"worker {at}": one for at, one in enumerate(started, 1)}, **servers.processes}
         rows = Rows(urls["database_url"], "reflection_id")
 
-        def lane(title: str, queue: str, chunk: int | None) -> Served:
+        def lane(title: str, queue: str, chunk: int) -> Served:
             address = Address(broker_url=urls["broker_url"], task=ENRICH, queue=queue, listed=True)
             return Served(title, address, rows, processes, chunk)
 
         told = "" if workers == 1 else f", {workers} processes"
         yield Instance(
-            live=lane(f"(d) Feltsense, live lane{told}", LIVE, None),
+            live=lane(f"(d) Feltsense, live lane{told}", LIVE, 1),
             bulk=lane(f"(e) Feltsense, bulk lane{told}", BULK, CHUNK),
             workers=started,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ PROGRAMS = ROOT / "benchmarks" / "peers"
 VENV = ROOT / ".venv-peers"
 LOCK = ROOT / "requirements" / "peers.lock"
 PREPARE_S = 900.0
+CHUNK, BATCH = 64, 256
+"""The good peer's reflections a message, and a flush."""
 STOP_S = 15.0
 
 
@@ -70,6 +73,7 @@ class Peer:
         *,
         broker: int,
         concurrency: int,
+        chunk: int = 1,
         environment: Mapping[str, str],
     ) -> None:
         database_url = servers.database(name)
@@ -88,9 +92,10 @@ class Peer:
         )  # fmt: skip
         self.served = Served(
             title,
-            Address(broker_url=broker_url, task=f"{name}.enrich", queue=name, listed=False),
+            Address(broker_url=broker_url, task=f"{name}.enrich", queue=name, listed=chunk > 1),
             Rows(database_url, "id"),
             {"worker 1": self._process, **servers.processes},
+            chunk,
         )
 
     def start(self) -> None:
@@ -126,11 +131,13 @@ def naive(servers: Servers, folder: Path, logs: Path, cores: int) -> Peer:
 
 
 def good(servers: Servers, folder: Path, logs: Path, cores: int, precision: str) -> Peer:
-    """Batches through a process a core, so that one computes while another writes: the best setting tried."""
-    chosen = {"OMP_NUM_THREADS": "1", "PEER_PRECISION": precision}
+    """Batches through a process a core on one thread each, so that one computes while another writes, and 64
+    reflections a message as in the bulk lane: of what was tried, what it is fastest with."""
+    chosen = {"OMP_NUM_THREADS": "1", "PEER_PRECISION": precision, "PEER_FLUSH_EVERY": str(BATCH // CHUNK)}
     return Peer(
-        "good", "(c) good peer", servers, folder, logs, broker=3, concurrency=cores, environment=chosen
-    )
+        "good", "(c) good peer", servers, folder, logs,
+        broker=3, concurrency=cores, chunk=CHUNK, environment=chosen,
+    )  # fmt: skip
 
 
 def _program(name: str, arguments: Sequence[str], environment: Mapping[str, str], logs: Path) -> Process:
@@ -140,6 +147,8 @@ def _program(name: str, arguments: Sequence[str], environment: Mapping[str, str]
         name,
         [VENV / "bin" / "python", *arguments],
         log=logs / f"{name}.log",
+        # Without its broker Celery would wait for it to come back.
+        orphaned=signal.SIGKILL,
         folder=PROGRAMS,
         # Celery's cold shutdown: what is left in its hands is of no use to anybody.
         environment={**kept, **offline, "REMAP_SIGTERM": "SIGQUIT", **environment},

@@ -13,6 +13,7 @@ from kombu.connection import Connection
 
 from benchmarks.context import Event
 from worker.client.publisher import Publisher
+from worker.events.message import BULK
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,23 +42,24 @@ class Sender:
         with app.connection_for_write() as connection:
             yield cls(app, connection, address)
 
-    def send(self, event: Event) -> None:
-        """One event, one message; the text is masked from what Celery shows of it."""
+    def send(self, *events: Event) -> None:
+        """One message; the text is masked from what Celery shows of it."""
         at = self._address
-        body: Any = [event] if at.listed else event
+        body: Any = list(events) if at.listed else events[0]
         self._app.send_task(
             at.task, args=(body,), queue=at.queue, serializer="json", producer=self._producer,
-            argsrepr="(1 event,)", kwargsrepr="{}", ignore_result=True,
+            argsrepr=f"({len(events)} events,)", kwargsrepr="{}", ignore_result=True,
         )  # fmt: skip
 
 
 class Sending(threading.Thread):
-    """Sends events in the background, as fast as it goes: one a message, or `chunk` by `publish_many`.
+    """Sends events in the background, as fast as it goes, `chunk` a message; Feltsense's bulk lane by
+    `publish_many`.
 
     `check` raises what ended it early. A daemon, so that Ctrl-C does not wait for the rest.
     """
 
-    def __init__(self, address: Address, events: Sequence[Event], chunk: int | None = None) -> None:
+    def __init__(self, address: Address, events: Sequence[Event], chunk: int) -> None:
         super().__init__(name="sending", daemon=True)
         self._address = address
         self._events = events
@@ -66,13 +68,13 @@ class Sending(threading.Thread):
 
     def run(self) -> None:
         try:
-            if self._chunk is None:
-                with Sender.connect(self._address) as sender:
-                    for event in self._events:
-                        sender.send(event)
-            else:
+            if self._address.queue == BULK:
                 with Publisher.connect(self._address.broker_url) as publisher:
-                    publisher.publish_many(self._events, chunk=self._chunk, lane=self._address.queue)
+                    publisher.publish_many(self._events, chunk=self._chunk, lane=BULK)
+            else:
+                with Sender.connect(self._address) as sender:
+                    for start in range(0, len(self._events), self._chunk):
+                        sender.send(*self._events[start : start + self._chunk])
         except Exception as error:  # noqa: BLE001  raised again by `check`, in the thread that waits
             self._error = error
 

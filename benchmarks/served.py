@@ -47,7 +47,7 @@ class Rows:
 
 
 class Served:
-    """A running consumer: `chunk` events a message by `publish_many`, or one a message."""
+    """A running consumer that is sent `chunk` events a message."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Served:
         address: Address,
         rows: Rows,
         processes: Mapping[str, Process],
-        chunk: int | None = None,
+        chunk: int = 1,
     ) -> None:
         self.name = name
         self.address = address
@@ -68,8 +68,7 @@ class Served:
 
         Raises `Stalled` when they do not come.
         """
-        lane = self.address.queue if self._chunk is None else f"{self.address.queue}-{self._chunk}"
-        load = tagged(events, f"{lane}-{tag}")
+        load = tagged(events, f"{self.address.queue}-{tag}")
         sending = Sending(self.address, load, self._chunk)
         with closing(self.rows.connect()) as connection:
             before = self._cpu_s()

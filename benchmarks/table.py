@@ -84,13 +84,7 @@ def show(report: Report, console: Console) -> None:
         f"{machine['os']}; load before: {machine['load before'][0]}",
         highlight=False,
     )
-    rates = _table("reflections a second", "median", "min", "max", "events", "worker CPU ms")
-    for name, rate in report["rates"].items():
-        cpu = sum(ms for of, ms in rate.get("cpu_ms_an_event", {}).items() if of.startswith("worker"))
-        rates.add_row(
-            name, f"{rate['median']:.0f}", f"{rate['min']:.0f}", f"{rate['max']:.0f}", str(rate["events"]),
-            f"{cpu:.2f}" if cpu else "",
-        )  # fmt: skip
+    rates = _rates(report["rates"])
     for name, reason in report.get("not_measured", {}).items():
         rates.add_row(name, "-", "", "", "", reason)
     console.print(rates)
@@ -108,6 +102,33 @@ def show(report: Report, console: Console) -> None:
         value = "-" if goal.value is None else f"{goal.value:g} {goal.unit}".rstrip()
         asked.add_row(goal.name, value, told["asked"], goal.verdict)
     console.print(asked)
+
+
+def show_part(name: str, part: Report, console: Console) -> None:
+    """What one of the later parts found: a table of rates, or its single figures."""
+    if all(isinstance(of, dict) and "median" in of and "events" in of for of in part.values()):
+        console.print(_rates(part))
+        return
+    found = _table(name, "")
+    for key, value in part.items():
+        if not isinstance(value, dict | list):
+            found.add_row(key, str(value))
+        elif isinstance(value, dict):
+            for inner, figure in value.items():
+                if not isinstance(figure, dict | list):
+                    found.add_row(f"{key}, {inner}", str(figure))
+    console.print(found)
+
+
+def _rates(of: Report) -> Table:
+    rates = _table("reflections a second", "median", "min", "max", "events", "worker CPU ms")
+    for name, rate in of.items():
+        cpu = sum(ms for who, ms in rate.get("cpu_ms_an_event", {}).items() if who.startswith("worker"))
+        rates.add_row(
+            name, f"{rate['median']:.0f}", f"{rate['min']:.0f}", f"{rate['max']:.0f}", str(rate["events"]),
+            f"{cpu:.2f}" if cpu else "",
+        )  # fmt: skip
+    return rates
 
 
 def _table(first: str, *columns: str) -> Table:

@@ -16,9 +16,10 @@ from celery_batches import Batches, SimpleRequest
 from psycopg.rows import TupleRow
 from sentence_transformers import SentenceTransformer
 from sqlalchemy import create_engine
-from work import FOLDER, Base, Models, Perception
+from work import FOLDER, Base, Models, Perception, end_with_parent
 
-FLUSH_EVERY = int(os.environ.get("PEER_FLUSH_EVERY", "256"))
+FLUSH_EVERY = int(os.environ["PEER_FLUSH_EVERY"])
+"""Messages."""
 FLUSH_INTERVAL_S = float(os.environ.get("PEER_FLUSH_INTERVAL_S", "0.05"))
 BATCH = int(os.environ.get("PEER_BATCH", "32"))
 THREADS = os.environ["OMP_NUM_THREADS"]
@@ -48,6 +49,7 @@ def make_tables(**_: Any) -> None:
 
 @signals.worker_process_init.connect
 def load(**_: Any) -> None:
+    end_with_parent()
     global encoder, models, connection
     encoder = SentenceTransformer(
         str(FOLDER / "encoder"),
@@ -70,7 +72,10 @@ def load(**_: Any) -> None:
 
 @app.task(base=Batches, flush_every=FLUSH_EVERY, flush_interval=FLUSH_INTERVAL_S, name="good.enrich")
 def enrich(requests: Sequence[SimpleRequest]) -> None:
-    events = [request.args[0] for request in requests]
+    events = []
+    for request in requests:
+        sent = request.args[0]
+        events += sent if isinstance(sent, list) else [sent]
     texts = [event["text"] for event in events]
     # It sorts by length itself.
     embeddings = encoder.encode(texts, batch_size=BATCH, show_progress_bar=False)

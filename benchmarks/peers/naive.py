@@ -12,7 +12,7 @@ from celery import Celery, signals
 from sentence_transformers import SentenceTransformer
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
-from work import Base, Models, Perception, encoder_folder
+from work import Base, Models, Perception, encoder_folder, end_with_parent
 
 app = Celery("naive", broker=os.environ["PEER_BROKER_URL"])
 app.conf.update(
@@ -34,6 +34,7 @@ def make_tables(**_: Any) -> None:
 
 @signals.worker_process_init.connect
 def load(**_: Any) -> None:
+    end_with_parent()
     global encoder, models
     encoder, models = SentenceTransformer(str(encoder_folder()), device="cpu"), Models()
 

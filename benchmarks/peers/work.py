@@ -5,8 +5,10 @@ A peer is a program of its own, in an environment of its own, and never imports 
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import os
+import signal
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +23,7 @@ from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
 FOLDER = Path(os.environ["PEER_FOLDER"])
 """Where `prepare.py` put the trees and the exported encoder."""
+PR_SET_PDEATHSIG = 1
 SCORES = ("neg", "neu", "pos", "compound")
 NUMBERS = ("valence", "arousal", "willingness", "congruence", "comparator")
 EMOTIONS = ("invoked", "expressed")
@@ -56,6 +59,11 @@ def encoder_folder() -> Path:
     assert spec is not None
     assert spec.origin is not None
     return Path(spec.origin).parent / "model"
+
+
+def end_with_parent() -> None:
+    """Ask the kernel to end this child of a prefork pool with its parent, even a killed one (prctl(2))."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
 
 
 class Models:
