@@ -89,10 +89,10 @@ def show(report: Report, console: Console) -> None:
         rates.add_row(name, "-", "", "", "", reason)
     console.print(rates)
     times = _table("publish to row, ms", "a second", "p50", "p95", "p99", "max")
-    for title, key in (("Feltsense, live lane", "latency_ms"), ("naive peer", "naive_latency_ms")):
+    for title, key in (("Feltsense, live", "latency_ms"), ("naive peer", "naive_latency_ms")):
         for load, of in (report.get(key) or {}).items():
             times.add_row(
-                f"{title}, {load} % of its own capacity", f"{of['rate_per_s']:.0f}",
+                f"{title}, {load} % of its rate", f"{of['rate_per_s']:.0f}",
                 *(f"{of[part]:.1f}" for part in ("p50", "p95", "p99", "max")),
             )  # fmt: skip
     console.print(times)
@@ -121,7 +121,7 @@ def show_part(name: str, part: Report, console: Console) -> None:
 
 
 def _rates(of: Report) -> Table:
-    rates = _table("reflections a second", "median", "min", "max", "events", "worker CPU ms")
+    rates = _table("reflections a second", "median", "min", "max", "events", "CPU ms")
     for name, rate in of.items():
         cpu = sum(ms for who, ms in rate.get("cpu_ms_an_event", {}).items() if who.startswith("worker"))
         rates.add_row(
@@ -133,7 +133,7 @@ def _rates(of: Report) -> Table:
 
 def _table(first: str, *columns: str) -> Table:
     table = Table(box=SIMPLE_HEAD, padding=0)
-    table.add_column(first, min_width=44)
+    table.add_column(first)
     for name in columns:
         table.add_column(name, justify="right")
     return table
