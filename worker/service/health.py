@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -12,6 +12,9 @@ from rich.text import Text
 from worker.bundle import reader
 from worker.client.addresses import broker_url, database_url
 from worker.errors import FeltsenseError, ServiceMissing
+from worker.inference import devices
+from worker.inference.backend import Placed
+from worker.inference.devices import Policy
 from worker.inference.encoder import Encoder
 from worker.inference.temporal_net import TemporalNet
 from worker.service.readiness import workers
@@ -50,12 +53,13 @@ def doctor(settings: Settings, console: Console) -> int:
 
 
 def findings(settings: Settings) -> Iterator[Finding]:
-    """Look at broker, worker, database, schema, encoder and bundle, each by itself."""
+    """Look at broker, worker, database, schema, devices, encoder and bundle, each by itself."""
     up = "start `feltsense up`, or correct FELTSENSE_{}"
     yield _finding("broker", lambda: _broker(settings), up.format("BROKER_URL"))
     yield _finding("worker", lambda: _worker(settings), "start `feltsense up`; see run/logs/worker.log")
     yield _finding("database", lambda: _database(settings), up.format("DATABASE_URL"))
     yield _finding("schema", lambda: _schema(settings), "start `feltsense up`, which migrates the database")
+    yield _finding("devices", _devices, "see OpenVINO's notes on drivers; the CPU alone is enough")
     yield _finding(
         "encoder",
         lambda: _encoder(settings),
@@ -106,6 +110,10 @@ def _schema(settings: Settings) -> str:
     return f"revision {present}"
 
 
+def _devices() -> str:
+    return "; ".join(f"{name}: {facts}" for name, facts in devices.seen().items())
+
+
 def _encoder(settings: Settings) -> str:
     encoder = Encoder.open(
         cache_dir=settings.cache_dir,
@@ -113,10 +121,10 @@ def _encoder(settings: Settings) -> str:
         precision=settings.precision,
         threads=settings.inference_threads,
         streams=settings.streams,
+        policy=Policy.of(settings),
     )
     try:
-        placed = encoder.placed
-        return f"runs on {placed.actual} in {placed.precision}, of the plan {_plan(settings.device_plan)}"
+        return _placed(encoder.placed, encoder.skipped())
     finally:
         encoder.close()
 
@@ -124,19 +132,23 @@ def _encoder(settings: Settings) -> str:
 def _bundle(settings: Settings) -> str:
     bundle = reader.load(settings.bundle)
     net = TemporalNet.open(
-        bundle.contents.temporal, plan=settings.temporal_device_plan, cache_dir=settings.cache_dir
+        bundle.contents.temporal,
+        plan=settings.temporal_device_plan,
+        cache_dir=settings.cache_dir,
+        policy=Policy.of(settings),
     )
     try:
         return (
             f"{bundle.manifest.name} {bundle.manifest.model_version} in {bundle.folder}; its temporal net "
-            f"runs on {net.placed.actual}, of the plan {_plan(settings.temporal_device_plan)}"
+            f"{_placed(net.placed, net.skipped())}"
         )
     finally:
         net.close()
 
 
-def _plan(devices: tuple[str, ...]) -> str:
-    return ", ".join(devices)
+def _placed(placed: Placed, skipped: Mapping[str, str]) -> str:
+    why = "".join(f"; not on {device}: {reason}" for device, reason in skipped.items())
+    return f"runs on {placed.actual} in {placed.precision}, of the plan {', '.join(placed.requested)}{why}"
 
 
 def _place(url: str) -> str:
