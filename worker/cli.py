@@ -191,6 +191,82 @@ def doctor() -> None:
     raise typer.Exit(examine(_settings(), Console()))
 
 
+@app.command()
+def tune(
+    data: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Events like yours (JSONL); the sample when left out.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=1, help="About how long it may take.")] = 100.0,
+    allow_loss: Annotated[
+        bool, typer.Option("--allow-loss", help="Also choose an encoder precision that changes the values.")
+    ] = False,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The environment file to change.")] = Path(".env"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be written.")] = False,
+) -> None:
+    """Find the fastest settings for this machine.
+
+    Measures precision, streams, threads, batch size and wait on the real parts, and writes what was proven
+    better than noise. Run it while nothing else runs; Ctrl-C leaves the old settings.
+
+    \b
+    Example: feltsense tune --data reflections.jsonl --dry-run
+    """
+    from rich.console import Console
+
+    from worker.demo import SAMPLE
+    from worker.report.progress import bars
+    from worker.report.tuning import told, tuning_view
+    from worker.tune.tuning import tune as run
+
+    settings = _settings()
+    with _opened(str(data or SAMPLE)) as (lines, _), bars() as shown:
+        done = run(
+            lines,
+            settings=settings,
+            out=None if dry_run else out,
+            seconds=seconds,
+            allow_loss=allow_loss,
+            say=shown.say,
+            passed=lambda gone: shown.tell("seconds", round(gone), round(seconds)),
+            judged=lambda choice: shown.say(told(choice)),
+        )
+    Console().print(tuning_view(done.outcome))
+    for name, value in done.written.items():
+        typer.echo(f"{name}={value}")
+    if not done.written:
+        typer.echo("nothing was proven better than what is set: nothing is written", err=True)
+    elif dry_run:
+        typer.echo("a dry run: nothing is written", err=True)
+    else:
+        typer.echo(f"written to {out}; a running worker takes it at its next start", err=True)
+    raise typer.Exit(REJECTED if done.refused and data is not None else 0)
+
+
+@app.command()
+def trace(
+    out: Annotated[Path, typer.Argument(metavar="FILE.png", help="The picture; .svg and .pdf go as well.")],
+    seconds: Annotated[float, typer.Option(min=0.1, max=60, help="How much work is drawn.")] = 1.0,
+    data: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Events like yours (JSONL); the sample when left out.")
+    ] = None,
+) -> None:
+    """Draw one second of work.
+
+    Runs the stages on both lanes at once, on a database of its own, and draws when which batch was where.
+
+    \b
+    Example: feltsense trace work.png
+    """
+    from worker.demo import SAMPLE
+    from worker.report.work import plot_work
+    from worker.service.trace import trace as run
+
+    with _opened(str(data or SAMPLE)) as (lines, _):
+        worked = run(_settings(), lines, seconds=seconds)
+    plot_work(worked, out, seconds=seconds)
+    typer.echo(f"wrote {out}: {len(worked)} batches", err=True)
+
+
 @bundles.command("verify")
 def bundle_verify(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A bundle folder.")],

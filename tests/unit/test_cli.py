@@ -23,6 +23,8 @@ COMMANDS = [
     "show",
     "enrich",
     "doctor",
+    "tune",
+    "trace",
     "bundle verify",
     "bundle show",
     "version",
@@ -104,6 +106,9 @@ def test_version_names_program_and_schema() -> None:
             "feltsense: setting FELTSENSE_STREAMS: Input should be greater",
         ),
         (["enrich", "-"], {}, 2, "Missing option '--out'"),
+        (["tune", "--data", "nowhere.jsonl"], {}, 2, "feltsense: cannot read nowhere.jsonl: No such file"),
+        (["tune", "--data", "/dev/null"], {}, 2, "feltsense: no line of the sample is an event"),
+        (["tune", "--out", "nowhere/.env"], {}, 2, "cannot write nowhere/.env: its folder is not writable"),
         (["bundle", "verify", "."], {}, 2, "feltsense: bundle . refused: no manifest.json in it"),
     ],
 )

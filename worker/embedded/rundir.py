@@ -42,6 +42,22 @@ def claimed(run_dir: Path) -> Iterator[int]:
         os.close(lock)
 
 
+def held(run_dir: Path) -> bool:
+    """Whether a process of an instance works on `run_dir` at this moment."""
+    try:
+        lock = os.open(run_dir / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:  # no instance was ever here, or it is another user's
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(lock)
+
+
 @contextmanager
 def told(run_dir: Path, addresses: Mapping[str, str | None]) -> Iterator[None]:
     """Keep `addresses` in the state file while the block runs, for its owner only: they hold passwords."""
