@@ -32,7 +32,9 @@ from worker.features.schema import HISTORY
 from worker.features.text import Text
 from worker.inference import minilm
 from worker.inference.devices import Policy
-from worker.inference.encoder import Encoded, Encoder
+from worker.inference.encoder import Encoder
+from worker.inference.lanes import Encoded
+from worker.inference.exports import Exports
 from worker.inference.temporal_net import TemporalNet
 from worker.place import place
 from worker.risk.screen import screen
@@ -91,7 +93,7 @@ class Pipeline:
     def open(cls, bundle: Path | None = None, settings: Settings | None = None) -> Pipeline:
         """Load `bundle` (the settings' or the starter bundle when None) and compile its models.
 
-        Raises `BundleRefused`, `EncoderMissing`, `DeviceFailed`.
+        Raises `BundleRefused`, `ExportsRefused`, `EncoderMissing`, `DeviceFailed`.
         """
         chosen = settings or Settings()
         loaded = load(bundle or chosen.bundle)
@@ -102,6 +104,12 @@ class Pipeline:
                 loaded.folder, f"its taxonomy is {loaded.manifest.taxonomy}, not {taxonomy().version}"
             )
         policy = Policy.of(chosen)
+        if chosen.exports is not None:
+            parts = loaded.contents
+            exports = Exports.open(
+                chosen.exports, weights=minilm.weights_digest(), fork=parts.fork, temporal=parts.temporal
+            )
+            policy = replace(policy, exports=exports)
         encoder = Encoder.open(
             cache_dir=chosen.cache_dir,
             plan=chosen.device_plan,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from worker.features.embedding import BATCHES, BUCKETS, bucket_of, shape, sizes
+from worker.features.embedding import BUCKETS, TOKEN_BUDGET, bucket_of, shape, sizes
 
 
 @pytest.mark.parametrize(("length", "bucket"), [(1, 8), (8, 8), (9, 12), (33, 40), (129, 160), (256, 256)])
@@ -24,7 +24,7 @@ def test_every_text_is_in_exactly_one_call_with_its_own_tokens():
 
     assert sorted(np.concatenate([call.rows for call in calls])) == list(range(len(tokens)))
     for call in calls:
-        assert len(call.rows) in BATCHES
+        assert len(call.rows) in sizes(call.ids.shape[1], TOKEN_BUDGET)
         for row, ids, mask in zip(call.rows, call.ids, call.mask, strict=True):
             count = len(tokens[row])
             assert ids[:count].tolist() == tokens[row]

@@ -1,80 +1,158 @@
-"""Whose turn it is before the device: live first, no more under way than there are requests, nothing lost."""
+"""Whose turn it is before the device: live first, bulk when a call is full, nothing lost or mixed up."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 
-from worker.inference.lanes import Inputs, Lanes
+from worker.errors import DeviceFailed
+from worker.features.embedding import sizes
+from worker.inference.backend import Placed
+from worker.inference.failover import Ran
+from worker.inference.lanes import Inputs, Lanes, Submission
+
+BUDGET = 64
+PLACED = Placed(actual="CPU", precision="f32")
 
 
+@dataclass
 class Device:
-    """Ends a call when it is told to; a call is known by its number of rows."""
+    """Ends a call when it is told to; gives each text's first token and length back as its vector."""
 
-    def __init__(self, refuses: Sequence[int] = ()) -> None:
-        self.begun: list[int] = []
-        self.running: dict[int, Future[int]] = {}
-        self.refuses = refuses
+    refuses: bool = False
+    begun: list[list[int]] = field(default_factory=list)
+    running: list[tuple[Inputs, Future[Ran]]] = field(default_factory=list)
 
-    def submit(self, inputs: Inputs, *, rows: int) -> Future[int]:
-        if rows in self.refuses:
-            raise RuntimeError("no such shape")
-        self.begun.append(rows)
-        self.running[rows] = Future()
-        return self.running[rows]
+    def submit(self, inputs: Inputs, *, rows: int) -> Future[Ran]:
+        if self.refuses:
+            raise DeviceFailed("no such shape")
+        ids = inputs[0]
+        assert len(ids) == rows
+        assert ids.size <= BUDGET or rows == 1
+        assert rows in sizes(ids.shape[1], BUDGET)
+        self.begun.append(ids[:, 0].tolist())
+        self.running.append((inputs, Future()))
+        return self.running[-1][1]
 
-    def end(self, rows: int, error: Exception | None = None) -> None:
-        future = self.running.pop(rows)
-        if error is None:
-            future.set_result(rows)
-        else:
+    def end(self, error: Exception | None = None) -> None:
+        (ids, mask), future = self.running.pop(0)
+        if error is not None:
             future.set_exception(error)
+            return
+        output = np.stack([ids[:, 0], mask.sum(axis=1)], axis=1).astype(np.float32)
+        future.set_result(Ran(output=output, placed=PLACED))
+
+    def end_all(self) -> None:
+        while self.running:
+            self.end()
 
 
-INPUTS = [np.zeros(1)]
+def texts(*marks_and_lengths: tuple[int, int]) -> Submission:
+    return Submission([[mark] * length for mark, length in marks_and_lengths], 2)
 
 
-def test_a_live_call_passes_all_bulk_calls_that_wait() -> None:
+def test_a_live_text_passes_all_bulk_texts_that_wait() -> None:
     device = Device()
-    lanes: Lanes[int] = Lanes(device, requests=2)
-    bulk = [lanes.submit(INPUTS, rows=n, live=False) for n in range(1, 5)]
-    live = [lanes.submit(INPUTS, rows=n, live=True) for n in (11, 12)]
+    lanes = Lanes(device, requests=2, token_budget=BUDGET)
+    bulk = texts(*((mark, 30) for mark in range(1, 7)))
+    live = texts((11, 5), (12, 30))
+    lanes.submit(bulk, live=False)
+    lanes.submit(live, live=True)
 
-    # One request is the live lane's own, so 11 waits for nothing and 12 for one call.
-    assert device.begun == [1, 11]
-    device.end(11)
-    assert device.begun == [1, 11, 12]
-    for rows in (12, 1, 2, 3, 4):
-        device.end(rows)
+    # One request is the live lane's own, so the first call of it waits for nothing.
+    assert device.begun == [[1, 2], [12]]
+    device.end()  # a bulk call; what begins is live
+    assert device.begun[2:] == [[11]]
+    device.end_all()
 
-    assert device.begun == [1, 11, 12, 2, 3, 4]
-    assert [future.result(0) for future in (*live, *bulk)] == [11, 12, 1, 2, 3, 4]
+    assert device.begun[3:] == [[3, 4], [5, 6]]
+    assert live.future.result(0).vectors.tolist() == [[11, 5], [12, 30]]
+    assert bulk.future.result(0).placed == [PLACED] * 6
+
+
+def test_bulk_calls_are_filled_across_submissions() -> None:
+    device = Device()
+    lanes = Lanes(device, requests=1, token_budget=BUDGET)
+    first = texts((1, 30), (2, 7), (3, 7))
+    second = texts((4, 30), *((mark, 7) for mark in range(5, 11)))
+    for submission in (first, second):
+        lanes.submit(submission, live=False)
+    device.end_all()
+
+    # 1 begins at once, since nothing is full yet; then the full calls, then what is left.
+    assert device.begun == [[1], [2, 3, 5, 6, 7, 8, 9, 10], [4]]
+    for submission in (first, second):
+        assert submission.future.result(0).vectors.tolist() == [
+            [one[0], len(one)] for one in submission.tokens
+        ]
+
+
+def test_a_text_of_a_rare_length_is_not_passed_for_ever() -> None:
+    device = Device()
+    lanes = Lanes(device, requests=1, token_budget=BUDGET, patience=4)
+    lanes.submit(texts((1, 30), (2, 30), (9, 20)), live=False)
+    for _ in range(6):
+        lanes.submit(texts((3, 30), (4, 30)), live=False)
+    device.end_all()
+
+    assert device.begun.index([9]) == 2  # after 1, 2 and one more full call
 
 
 @pytest.mark.parametrize(("requests", "bulk", "live"), [(1, 1, 1), (2, 1, 2), (3, 2, 3)])
 def test_no_more_calls_are_under_way_than_the_device_takes(requests: int, bulk: int, live: int) -> None:
     for is_live, most in ((False, bulk), (True, live)):
         device = Device()
-        lanes: Lanes[int] = Lanes(device, requests=requests)
-        for n in range(1, 9):
-            lanes.submit(INPUTS, rows=n, live=is_live)
+        lanes = Lanes(device, requests=requests, token_budget=BUDGET)
+        lanes.submit(texts(*((mark, 60) for mark in range(1, 9))), live=is_live)
         assert len(device.running) == most
         while device.running:
-            device.end(min(device.running))
             assert len(device.running) <= most
-        assert device.begun == list(range(1, 9))
+            device.end()
+        assert device.begun == [[mark] for mark in range(1, 9)]
 
 
-def test_a_call_that_fails_fails_alone_and_the_next_begins() -> None:
-    device = Device(refuses=[2])
-    lanes: Lanes[int] = Lanes(device, requests=1)
-    futures = [lanes.submit(INPUTS, rows=n, live=False) for n in (1, 2, 3)]
-    device.end(1, FloatingPointError("nan"))
-    device.end(3)
+def test_a_call_that_fails_fails_those_in_it_and_the_next_begins() -> None:
+    device = Device()
+    lanes = Lanes(device, requests=1, token_budget=BUDGET)
+    one, other, later = texts((1, 60)), texts((2, 30), (3, 60)), texts((4, 30))
+    for submission in (one, other, later):
+        lanes.submit(submission, live=False)
+    device.end()
+    device.end(FloatingPointError("nan"))  # the 60 of `other`
+    device.end_all()
 
-    assert isinstance(futures[0].exception(0), FloatingPointError)
-    assert isinstance(futures[1].exception(0), RuntimeError)
-    assert futures[2].result(0) == 3
+    assert one.future.result(0).vectors.tolist() == [[1, 60]]
+    assert isinstance(other.future.exception(0), FloatingPointError)
+    assert later.future.result(0).vectors.tolist() == [[4, 30]]
+
+
+def test_a_device_that_takes_no_call_leaves_nobody_waiting() -> None:
+    lanes = Lanes(Device(refuses=True), requests=1, token_budget=BUDGET)
+    submission = texts((1, 60), (2, 8))
+    lanes.submit(submission, live=False)
+    assert isinstance(submission.future.exception(0), DeviceFailed)
+
+
+def test_no_texts_are_done_at_once() -> None:
+    assert len(texts().future.result(0).vectors) == 0
+
+
+def test_every_text_gets_its_own_vector_whatever_the_order() -> None:
+    rng = np.random.default_rng(3)
+    device = Device()
+    lanes = Lanes(device, requests=3, token_budget=BUDGET)
+    submissions = []
+    for number in range(20):
+        lengths = rng.integers(1, 65, size=rng.integers(1, 30))
+        submission = texts(*((int(mark) + 1, int(length)) for mark, length in enumerate(lengths)))
+        lanes.submit(submission, live=number % 5 == 0)
+        submissions.append(submission)
+        while device.running and rng.random() < 0.5:
+            device.end()
+    device.end_all()
+    for submission in submissions:
+        expected = [[one[0], len(one)] for one in submission.tokens]
+        assert submission.future.result(0).vectors.tolist() == expected

@@ -21,7 +21,7 @@ from worker.events.perception import Appraisal, Emotion, Placement, Trace
 from worker.events.timeline import Timeline, timelines
 from worker.events.variables import CORES, FLAGS
 from worker.features.schema import HISTORY
-from worker.inference.encoder import Encoded
+from worker.inference.lanes import Encoded
 from worker.pipeline import BATCH, Pipeline, Readings
 
 Column = NDArray[Any]

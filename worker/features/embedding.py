@@ -17,7 +17,7 @@ BUCKETS = (8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192
 """Padded lengths in tokens; fine where most reflections are, coarse where padding costs little."""
 
 BATCHES = (16, 8, 4, 2, 1)
-"""Batch sizes ever sent: a group is cut greedily, so no row is computed for nothing and few shapes exist."""
+"""Batch sizes below a full call: what is left over is cut greedily, so no row is computed for nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,8 +43,19 @@ for. A longer text is a call of its own in any case."""
 
 
 def sizes(bucket: int, token_budget: int) -> tuple[int, ...]:
-    """The `BATCHES` of a padded length whose calls keep to the budget, largest first; at least 1."""
-    return tuple(batch for batch in BATCHES if batch == 1 or batch * bucket <= token_budget)
+    """Batch sizes ever sent of a padded length, largest first: what fills the budget, then `BATCHES`."""
+    full = max(1, token_budget // bucket)
+    return (full, *(batch for batch in BATCHES if batch < full))
+
+
+def pack(bucket: int, tokens: Sequence[Sequence[int]]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Texts of one padded length as the encoder's inputs: `ids` i32 and `mask` f32 [len(tokens), bucket]."""
+    ids = np.zeros((len(tokens), bucket), dtype=np.int32)
+    mask = np.zeros((len(tokens), bucket), dtype=np.float32)
+    for line, one in enumerate(tokens):
+        ids[line, : len(one)] = one
+        mask[line, : len(one)] = 1.0
+    return ids, mask
 
 
 def shape(tokens: Sequence[Sequence[int]], token_budget: int = TOKEN_BUDGET) -> Iterator[Shaped]:
@@ -61,10 +72,5 @@ def shape(tokens: Sequence[Sequence[int]], token_budget: int = TOKEN_BUDGET) -> 
             size = next(batch for batch in allowed if batch <= len(rows) - start)
             part = rows[start : start + size]
             start += size
-            ids = np.zeros((size, bucket), dtype=np.int32)
-            mask = np.zeros((size, bucket), dtype=np.float32)
-            for line, row in enumerate(part):
-                count = len(tokens[row])
-                ids[line, :count] = tokens[row]
-                mask[line, :count] = 1.0
+            ids, mask = pack(bucket, [tokens[row] for row in part])
             yield Shaped(rows=np.array(part, dtype=np.intp), ids=ids, mask=mask)

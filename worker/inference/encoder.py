@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from worker.features.embedding import BATCHES, BUCKETS, TOKEN_BUDGET, shape, sizes
+from worker.features.embedding import BUCKETS, TOKEN_BUDGET, pack, sizes
 from worker.inference import encoder_graph, minilm
 from worker.inference.backend import Placed
 from worker.inference.devices import Policy
-from worker.inference.failover import Failover, Ran
-from worker.inference.lanes import Lanes
+from worker.inference.failover import Failover
+from worker.inference.lanes import Encoded, Lanes, Submission
 
 Embeddings = NDArray[np.float32]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Encoded:
-    """Texts as vectors f32 [n, width, or twice that with a fork]; `placed[i]` is what computed row i."""
-
-    vectors: Embeddings
-    placed: Sequence[Placed]
 
 
 class Encoder:
@@ -40,7 +30,7 @@ class Encoder:
         self, model: Failover, tokenizer: Tokenizer, *, outputs: int, requests: int, token_budget: int
     ) -> None:
         self._model = model
-        self._lanes: Lanes[Ran] = Lanes(model, requests=requests)
+        self._lanes = Lanes(model, requests=requests, token_budget=token_budget)
         self._tokenizer = tokenizer
         self._outputs = outputs
         self._token_budget = token_budget
@@ -68,14 +58,13 @@ class Encoder:
             cache_dir=cache_dir,
             fork=fork,
             requests=requests,
+            token_budget=token_budget,
             # Pinning would put every process of the machine on the same cores.
             cpu={"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False},
         )
         outputs = cls.width if fork is None else 2 * cls.width
         model = Failover.open(component, plan, precision=precision, policy=policy)
-        return cls(
-            model, minilm.tokenizer(), outputs=outputs, requests=requests, token_budget=token_budget
-        )
+        return cls(model, minilm.tokenizer(), outputs=outputs, requests=requests, token_budget=token_budget)
 
     @property
     def placed(self) -> Placed:
@@ -91,38 +80,10 @@ class Encoder:
         return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts))]
 
     def submit(self, tokens: Sequence[Sequence[int]], *, live: bool = False) -> Future[Encoded]:
-        """Encode token ids; rows in the caller's order. `live` calls go before all others that wait."""
-        whole: Future[Encoded] = Future()
-        out = np.empty((len(tokens), self._outputs), dtype=np.float32)
-        placed = [self.placed] * len(tokens)  # every row's is set when it arrives
-        calls = list(shape(tokens, self._token_budget))
-        if not calls:
-            whole.set_result(Encoded(vectors=out, placed=placed))
-            return whole
-        left = len(calls)
-        lock = threading.Lock()
-
-        def arrived(part: Future[Ran], rows: NDArray[np.intp]) -> None:
-            nonlocal left
-            error = part.exception()
-            if error is None:
-                ran = part.result()
-                out[rows] = ran.output
-                for row in rows.tolist():
-                    placed[row] = ran.placed
-            with lock:
-                left -= 1
-                if whole.done():
-                    return
-                if error is not None:
-                    whole.set_exception(error)
-                elif left == 0:
-                    whole.set_result(Encoded(vectors=out, placed=placed))
-
-        for call in calls:
-            part = self._lanes.submit([call.ids, call.mask], rows=len(call.rows), live=live)
-            part.add_done_callback(lambda done, rows=call.rows: arrived(done, rows))  # type: ignore[misc]
-        return whole
+        """Encode token ids; rows in the caller's order. `live` texts go before all others that wait."""
+        submission = Submission(tokens, self._outputs)
+        self._lanes.submit(submission, live=live)
+        return submission.future
 
     def encode(self, texts: Sequence[str]) -> Embeddings:
         """Encode and wait: the vectors as `submit` gives them."""
@@ -131,13 +92,16 @@ class Encoder:
     def warm(self, longest: int = 128) -> Iterator[int]:
         """Run every shape up to `longest` tokens once, since one never seen costs some milliseconds more: one
         shape a step, small batches first; a step gives its batch size."""
-        for batch in sorted(BATCHES):
-            for bucket in BUCKETS:
-                if bucket <= longest and batch in sizes(bucket, self._token_budget):
-                    ids = np.zeros((batch, bucket), dtype=np.int32)
-                    mask = np.ones((batch, bucket), dtype=np.float32)
-                    self._lanes.submit([ids, mask], rows=0, live=False).result()
-                    yield batch
+        shapes = [
+            (batch, bucket)
+            for bucket in BUCKETS
+            if bucket <= longest
+            for batch in sizes(bucket, self._token_budget)
+        ]
+        for batch, bucket in sorted(shapes):
+            inputs = pack(bucket, [[0] * bucket] * batch)
+            self._model.submit(inputs, rows=0).result()
+            yield batch
 
     def close(self) -> None:
         self._model.close()

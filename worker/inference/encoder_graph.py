@@ -10,20 +10,27 @@ import numpy as np
 import openvino as ov
 
 from worker.errors import DeviceUnfit
-from worker.features.embedding import BATCHES, BUCKETS
+from worker.features.embedding import BUCKETS, TOKEN_BUDGET, sizes
 from worker.inference import int8, minilm
 from worker.inference.backend import Array, Component, Graph
 
-LARGEST = ((max(BATCHES), max(BUCKETS)),) * 2
-"""`ids` and `mask` of the largest call."""
 
-
-def component(*, cache_dir: Path, fork: Path | None, requests: int, cpu: Mapping[str, Any]) -> Component:
+def component(
+    *,
+    cache_dir: Path,
+    fork: Path | None,
+    requests: int,
+    cpu: Mapping[str, Any],
+    token_budget: int = TOKEN_BUDGET,
+) -> Component:
     """The encoder as the device plan sees it; `fork` is a bundle's tuned upper layers."""
+    rows = sizes(BUCKETS[0], token_budget)[0]
     return Component(
         name="encoder",
-        graph=lambda device, precision: graph_for(device, precision, cache_dir=cache_dir, fork=fork),
-        largest=LARGEST,
+        graph=lambda device, precision: graph_for(
+            device, precision, cache_dir=cache_dir, fork=fork, rows=rows
+        ),
+        largest=((sizes(BUCKETS[-1], token_budget)[0], BUCKETS[-1]),) * 2,
         requests=requests,
         cpu=cpu,
         cache_dir=cache_dir,
@@ -33,8 +40,11 @@ def component(*, cache_dir: Path, fork: Path | None, requests: int, cpu: Mapping
     )
 
 
-def graph_for(device: str, precision: str, *, cache_dir: Path, fork: Path | None) -> Graph:
-    """The graph for a device and a precision. Raises `EncoderMissing`, `DeviceUnfit` where there is none."""
+def graph_for(device: str, precision: str, *, cache_dir: Path, fork: Path | None, rows: int) -> Graph:
+    """The graph for a device and a precision; `rows` are the most of a call.
+
+    Raises `EncoderMissing`, `DeviceUnfit` where there is none.
+    """
     if precision == "int8":
         if device != "CPU":
             raise DeviceUnfit(f"there is no int8 graph of the encoder for {device}")
@@ -45,7 +55,7 @@ def graph_for(device: str, precision: str, *, cache_dir: Path, fork: Path | None
         return Graph(name=path.parent.name, model=path)
     bounded = ov.Core().read_model(path)
     # An NPU compiles no open shapes.
-    bounds = ov.PartialShape([ov.Dimension(1, max(BATCHES)), ov.Dimension(1, max(BUCKETS))])
+    bounds = ov.PartialShape([ov.Dimension(1, rows), ov.Dimension(1, max(BUCKETS))])
     bounded.reshape(dict.fromkeys(bounded.inputs, bounds))
     return Graph(name=f"{path.parent.name}-bounded", model=bounded)
 

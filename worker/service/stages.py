@@ -20,7 +20,7 @@ from worker.events.message import LIVE, Entry
 from worker.events.perception import Appraisal, Placement, Trace
 from worker.events.reflection import Reflection
 from worker.events.timeline import Timeline
-from worker.inference.encoder import Encoded
+from worker.inference.lanes import Encoded
 from worker.observability import metrics, spans
 from worker.pipeline import Look, Pipeline, Readings
 from worker.service.batcher import Batcher
