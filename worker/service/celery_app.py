@@ -16,7 +16,7 @@ from worker.errors import FeltsenseError, UsageError
 from worker.events.message import BULK, LIVE
 from worker.observability import logging
 from worker.observability.logging import failure, logger
-from worker.service import tasks, transport
+from worker.service import heap, tasks, transport
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ def _connect(app: App, settings: Settings) -> None:
     @signals.worker_init.connect(weak=False)
     def start(**_: Any) -> None:
         logging.configure(settings.log_level)
+        heap.limit()
         logger.info("worker_starting")
         try:
             # Beat, Flower and clients import this module too, and need no model.

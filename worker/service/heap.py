@@ -1,0 +1,19 @@
+"""The worker's memory allocator, told to keep few heaps.
+
+glibc gives up to eight heaps a core to a process's threads, and each keeps the largest batch it ever held:
+with some thirty threads that is over a hundred megabytes of nothing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+M_ARENA_MAX = -8
+"""mallopt(3); the number is part of glibc's ABI."""
+HEAPS = 2
+
+
+def limit() -> bool:
+    """Bound the heaps of this process; before its threads start. False where the C library is another."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    return mallopt is not None and bool(mallopt(M_ARENA_MAX, HEAPS))
