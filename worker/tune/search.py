@@ -147,9 +147,9 @@ class Search:
         kept = Choice(
             factor=factor, verdict=Verdict.kept, before=before, tried=len(rivals), failures=failures
         )
-        if not rivals:
-            return kept
         began = self._clock()
+        if not rivals and began < self._ends:
+            return kept
         until = began + (self._ends - began) * share
         if began >= until:
             return replace(kept, verdict=Verdict.late)
