@@ -55,7 +55,7 @@ class Service:
             pipeline = opened.enter_context(Pipeline.open(settings.bundle, settings))
             warmup = Warmup(pipeline.warm())
             warmup.begin()
-            _announce(store, pipeline)
+            announce(store, pipeline)
             stages = opened.enter_context(
                 Stages(
                     pipeline, store, max_batch_size=settings.max_batch_size, max_wait_ms=settings.max_wait_ms
@@ -117,7 +117,7 @@ class Service:
         return {"messages_rejected": 1}
 
 
-def _announce(store: Store, pipeline: Pipeline) -> None:
+def announce(store: Store, pipeline: Pipeline) -> None:
     """Names the bundle in `model_versions` and makes it the one whose rows readers get."""
     facts = manifest.read(Path(pipeline.facts()["bundle"]))
     models.register(store, facts.model_version, digest=facts.digest, manifest=facts.model_dump(mode="json"))
