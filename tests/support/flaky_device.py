@@ -1,8 +1,8 @@
 """The device FLAKY: a backend that really computes (on the CPU) and fails on command, as hardware does.
 
 `FELTSENSE_DEVICE_BACKENDS=FLAKY=tests.support.flaky_device:Flaky` plugs it in. What is wrong with it at the
-moment is in `HARDWARE`, for all who have it open; a worker's is set at its start by `FLAKY_FAILS=FIRST-LAST`,
-the numbers of the encoder calls it fails on.
+moment is in `HARDWARE`, for all who have it open; in a process of its own it fails while the file exists that
+`FLAKY_SWITCH` names.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -27,21 +28,19 @@ class Hardware:
     trouble: str = ""
     on: range | None = None
     noise: float = 0.0
+    switch: Path | None = None
     calls: Counter[str] = field(default_factory=Counter)
     opened: Counter[str] = field(default_factory=Counter)
 
     def troubled(self, component: str) -> str:
         """Counts a call and says what goes wrong with it."""
         self.calls[component] += 1
+        if self.switch is not None and self.switch.exists():
+            return "call"
         return self.trouble if self.on is None or self.calls[component] in self.on else ""
 
 
-def _at_start() -> Hardware:
-    first, _, last = os.environ.get("FLAKY_FAILS", "").partition("-")
-    return Hardware(trouble="call", on=range(int(first), int(last) + 1)) if first else Hardware()
-
-
-HARDWARE = _at_start()
+HARDWARE = Hardware(switch=Path(os.environ["FLAKY_SWITCH"]) if "FLAKY_SWITCH" in os.environ else None)
 
 
 class Flaky:
