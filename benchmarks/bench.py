@@ -29,6 +29,7 @@ from rich.console import Console
 from benchmarks import latency, load, processes, rivals, rounds, table
 from benchmarks.context import Context, Part
 from benchmarks.encoders import Ceiling, Own, agreement
+from benchmarks.growth import growth
 from benchmarks.lanes import instance
 from benchmarks.machine import machine, rss_mb
 from benchmarks.memory import memory
@@ -46,6 +47,7 @@ INTERRUPTED = 130
 PARTS: Mapping[str, Part] = {
     "processes": processes.measure,
     "start": start,
+    "growth": growth,
     "memory": memory,
 }
 """What a full run measures after the contest, each on servers of its own."""

@@ -1,4 +1,4 @@
-"""The serving benchmark from end to end, without the peers: real servers, a real worker, a handful of texts."""
+"""The serving benchmark from end to end, without the peers: real servers, a real worker, few texts."""
 
 from pathlib import Path
 
