@@ -74,7 +74,8 @@ def trace(settings: Settings, lines: Iterable[bytes], *, seconds: float) -> list
 
 
 class _Supply:
-    """Messages without end; any thread may take one."""
+    """Messages without end, each of new people: what waits for a person's lock would say nothing of the
+    stages. Any thread may take one."""
 
     def __init__(self, given: Sequence[Reflection]) -> None:
         self._given = cycle(given)
@@ -85,7 +86,11 @@ class _Supply:
         with self._lock:
             named = [(next(self._numbers), next(self._given)) for _ in range(size)]
         return [
-            Entry(position=at, payload=b"", reflection=replace(reflection, id=f"trace-{number}"))
+            Entry(
+                position=at,
+                payload=b"",
+                reflection=replace(reflection, id=f"{number}", user_id=f"u-{number}"),
+            )
             for at, (number, reflection) in enumerate(named)
         ]
 
