@@ -221,3 +221,50 @@ def evaluate(
     Console(width=None if sys.stdout.isatty() else 150).print(html.table(done))
     typer.echo(f"{done.membership.remark}\n{page} and {numbers} written", err=True)
     raise typer.Exit(REJECTED if gate and not done.passed else 0)
+
+
+@commands.command("export")
+def export(
+    data: Annotated[list[Path], typer.Option(metavar="FILE", help="Labelled JSONL; several may follow.")],
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where the graphs go; an older export is replaced.")
+    ],
+    bundle: Annotated[
+        Path | None, typer.Argument(metavar="[BUNDLE]", help="A bundle's folder; the starter when left out.")
+    ] = None,
+    allow_loss: Annotated[
+        bool, typer.Option("--allow-loss", help="Keep graphs beyond the limits, marked as a trade.")
+    ] = False,
+    more: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", hidden=True)] = None,
+) -> None:
+    """Make a bundle's nets into graphs for GPU and NPU.
+
+    Half precision and 8-bit integers, also in fixed shapes for an NPU. Each is read back, run, and held
+    against torch: what it changes in each variable and metric is in parity.md and parity.json. A graph that
+    changes more than the limits, or is not quantised as it should be, is not left in the folder, and the
+    exit code is 3. The worker takes the folder by FELTSENSE_EXPORTS.
+
+    \b
+    Example: feltsense export bundles/mine --data emobank.jsonl semeval2026.jsonl --out exports/mine
+    """
+    from trainer.data.labelled import load
+    from trainer.export.delivery import export as deliver
+    from worker.observability import logging
+    from worker.report.progress import bars
+    from worker.settings import Settings
+
+    settings = Settings()
+    logging.configure(settings.log_level if "log_level" in settings.model_fields_set else "warning")
+    rows = load([*data, *(more or ())])
+    try:
+        with bars() as shown:
+            done = deliver(bundle or settings.bundle, rows, out, allow_loss=allow_loss, tell=shown.tell)
+    except KeyboardInterrupt:
+        typer.echo("feltsense: stopped; nothing was written", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    for name, one in {**done.report["cpu"], **done.report["graphs"]}.items():
+        typer.echo(f"{name:<16} {one['verdict']}")
+    for reason in done.refused:
+        typer.echo(f"refused: {reason}", err=True)
+    typer.echo(f"{out} {'written' if done.anew else 'was there already, made of the same'}", err=True)
+    raise typer.Exit(REJECTED if done.refused else 0)

@@ -51,3 +51,10 @@ class LeakFound(TrainerError):
     """A split, or what was fitted on it, was refuted; nothing judged on it can be believed."""
 
     exit_code = 3
+
+
+class ExportRefused(TrainerError):
+    """A graph made for a device computes something else than what was fitted, or is not what it claims; it is
+    not left in the folder."""
+
+    exit_code = 3

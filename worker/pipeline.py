@@ -33,8 +33,8 @@ from worker.features.text import Text
 from worker.inference import minilm
 from worker.inference.devices import Policy
 from worker.inference.encoder import Encoder
-from worker.inference.lanes import Encoded
 from worker.inference.exports import Exports
+from worker.inference.lanes import Encoded
 from worker.inference.temporal_net import TemporalNet
 from worker.place import place
 from worker.risk.screen import screen

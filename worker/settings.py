@@ -43,6 +43,10 @@ class Settings(BaseSettings):
         default=Path(".cache"), description="Folder of the exported encoder and compiled models."
     )
     bundle: Path | None = Field(default=None, description="Bundle folder; the starter bundle when unset.")
+    exports: Path | None = Field(
+        default=None,
+        description="Folder of `feltsense export`, the encoder's graphs for GPU and NPU; none when unset.",
+    )
     broker_url: str | None = Field(
         default=None, description="Redis-protocol URL; an embedded Valkey when unset."
     )

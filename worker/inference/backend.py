@@ -39,15 +39,24 @@ class Placed:
 
 @dataclass(frozen=True, kw_only=True)
 class Graph:
-    """What OpenVINO is given: a model (or its .xml), a `name` no other graph has, and plugin `properties`
-    this graph needs."""
+    """What OpenVINO is given: a model (or its .xml, and `weights` that lie elsewhere than beside it), a
+    `name` no other graph has, and plugin `properties` this graph needs.
+
+    `quantised` says that its products are 8-bit integers. A device that wants `fixed` shapes is given those,
+    by [batch, length], in the open graph's stead.
+    """
 
     name: str
     model: ov.Model | Path
     properties: Mapping[str, Any] = field(default_factory=dict)
+    weights: Path | None = None
+    quantised: bool = False
+    fixed: Mapping[tuple[int, int], Graph] = field(default_factory=dict)
 
     def read(self, core: ov.Core) -> ov.Model:
-        return core.read_model(self.model) if isinstance(self.model, Path) else self.model
+        if not isinstance(self.model, Path):
+            return self.model
+        return core.read_model(self.model, self.weights or self.model.with_suffix(".bin"))
 
 
 @dataclass(frozen=True, kw_only=True)

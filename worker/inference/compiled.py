@@ -13,7 +13,8 @@ import openvino as ov
 
 from worker.errors import DeviceFailed, DeviceUnfit
 from worker.inference import compiled_cache
-from worker.inference.backend import Array, Component, Placed
+from worker.inference.backend import Array, Component, Graph, Placed
+from worker.inference.exports import Fixed
 
 Compute = Callable[[Sequence[Array]], Array]
 
@@ -98,15 +99,22 @@ def open_on(device: str, component: Component, precision: str) -> Threaded:
     properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint, **graph.properties}
     if device == "CPU":
         properties |= component.cpu
-    model = compiled_cache.compile_model(core, graph, device, properties, component.cache_dir)
+
+    def compiled(one: Graph) -> ov.CompiledModel:
+        return compiled_cache.compile_model(core, one, device, properties, component.cache_dir)
+
+    fixed = {shape: compiled(one) for shape, one in graph.fixed.items()}
+    model = next(iter(fixed.values())) if fixed else compiled(graph)
     # A plugin may take the hint and compute in another type: record what it says it does.
     ran = model.get_property("INFERENCE_PRECISION_HINT").to_string()
     placed = Placed(
         actual=",".join(model.get_property("EXECUTION_DEVICES")),
-        precision=f"int8+{ran}" if precision == "int8" else ran,
+        precision=f"int8+{ran}" if precision == "int8" or graph.quantised else ran,
     )
 
     def make() -> Compute:
+        if fixed:
+            return Fixed(fixed).compute
         request = model.create_infer_request()
 
         def compute(inputs: Sequence[Array]) -> Array:

@@ -12,6 +12,7 @@ from worker.errors import DeviceUnfit, UsageError
 from worker.inference import memory
 from worker.inference.backend import PRECISIONS, Component, Model, named
 from worker.inference.compiled import open_on
+from worker.inference.exports import Exports
 
 if TYPE_CHECKING:
     from worker.settings import Settings
@@ -36,7 +37,8 @@ class Policy:
 
     `backends` are `module:attribute` by device name, `memory_mb` what a device may take. `timeout_s` is how
     long a call may take where another device is at work, `rest_s` how long a failed device rests before it is
-    tried again. `shadow_share` of the calls that ran elsewhere are repeated on the CPU.
+    tried again. `shadow_share` of the calls that ran elsewhere are repeated on the CPU. `exports` are the
+    encoder's graphs for GPU and NPU.
     """
 
     backends: Mapping[str, str] = field(default_factory=dict)
@@ -44,6 +46,7 @@ class Policy:
     timeout_s: float = 30.0
     rest_s: float = 30.0
     shadow_share: float = 0.01
+    exports: Exports | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> Policy:
@@ -75,6 +78,8 @@ def open_component(component: Component, choice: Choice, policy: Policy) -> Mode
     """`component` on the device chosen. Raises `DeviceUnfit` where that can never be, anything else where
     the device or its backend fails."""
     _fits(component, choice, policy)
+    if policy.exports is not None and component.name == "encoder":
+        component = policy.exports.over(component)
     if choice.device in policy.backends:
         return named(policy.backends[choice.device])(component, choice.precision)
     if choice.device == CUDA:
