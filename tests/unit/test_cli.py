@@ -34,12 +34,13 @@ COMMANDS = [
     "labels",
     "evaluate",
     "leakage",
+    "export",
 ]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself_with_an_example(command: str) -> None:
-    if command in ("import", "synth", "train", "labels", "evaluate", "leakage"):
+    if command in ("import", "synth", "train", "labels", "evaluate", "leakage", "export"):
         needs_plugins()
     shown = feltsense(*command.split(), "--help")
     assert shown.returncode == 0

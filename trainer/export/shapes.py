@@ -44,8 +44,9 @@ def check(folder: Path, name: str, shapes: Sequence[Shape], tokens: Sequence[Seq
     dynamic = core.compile_model(folder / f"{name}.xml", "CPU", F32)
     worst = 0.0
     for batch, length in shapes:
-        # As many texts as it takes to fill a batch and begin another.
-        for call in fixed.cut([list(ids[:length]) for ids in tokens[: batch + 1]], (batch, length)):
+        # The texts nearest its length, as many as it takes to fill a batch and begin another.
+        near = sorted(tokens, key=lambda ids: abs(len(ids) - length))[: batch + 1]
+        for call in fixed.cut([ids[:length] for ids in near], (batch, length)):
             found, exact = (np.array(model(call)[0]) for model in (fixed.models[batch, length], dynamic))
             apart = drift(found, exact)
             if not apart <= TOLERANCE:

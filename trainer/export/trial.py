@@ -15,7 +15,7 @@ from trainer.errors import ExportRefused
 from trainer.evaluate.judge import Progress
 from trainer.export import effect, parity, quantize, reference, runs, shapes
 from trainer.export.effect import Effect, Replay, Texts
-from trainer.export.parity import REFUSED, Limits, Parity
+from trainer.export.parity import BEYOND, REFUSED, Limits, Parity
 from trainer.export.quantize import Count
 from trainer.export.reference import Embeddings
 from trainer.export.variants import ENCODER, Variant
@@ -104,7 +104,8 @@ class Trial:
             encoder.close()
         found = self._compared(name, vectors, self._net)
         self._tell(f"judge {name}", 1, 1)
-        return _judged(Tried(name=name, verdict=EXACT, reasons=(), parity=found), allow_loss=True)
+        reasons = tuple(map(str, found.breaches))
+        return Tried(name=name, verdict=BEYOND if reasons else EXACT, reasons=reasons, parity=found)
 
     def make(self, variant: Variant, *, allow_loss: bool) -> Tried:
         """Make one graph and judge it; its files stay where the verdict lets them."""
@@ -147,7 +148,7 @@ class Trial:
             fork = self._bundle.contents.fork
             plain = runs.compiled(minilm.exported(self._scratch, fork), "bf16")
             models = {"bf16": plain, name: runs.compiled(path, "bf16")}
-            tried = replace(tried, speed=runs.ratios(models, "bf16", tokens)[name])
+            tried = replace(tried, speed=runs.ratios(models, "bf16", tokens[self._texts.phrases :])[name])
         self._tell(f"judge {name}", 3, 3)
         return tried
 
