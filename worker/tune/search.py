@@ -123,7 +123,7 @@ class Search:
         start: Values,
         *,
         references: Mapping[str, Values],
-        final: float = 1.5,
+        final: float = 3.0,
     ) -> Outcome:
         """Decide factor by factor from `start`, then measure all choices together against `start` and the
         `references`; `final` is that last comparison's weight beside the factors'."""
@@ -241,20 +241,23 @@ class Search:
         """All choices together against where the search began, and against the references that differ."""
         taken = [choice.factor for choice in outcome.choices if choice.verdict is Verdict.taken]
         measures = list(dict.fromkeys(name for factor in taken for name in factor.totals))
-        rivals: dict[str, Values] = {"before": outcome.start}
-        rivals |= {
-            n: values for n, values in references.items() if values not in (outcome.start, outcome.chosen)
-        }
-        entrants = [*rivals.values(), outcome.chosen]
-        for measure in measures:
-            for values in entrants:
-                self._bench.prepare(measure, values)
-        gains = self._duel(measures, entrants, self._ends, self._ends)
-        own = [gains[measure][0] for measure in measures]
+        others = {n: v for n, v in references.items() if v not in (outcome.start, outcome.chosen)}
+        totals: dict[tuple[str, str], Gain] = {}
+        # What decides comes first; the references get what time is left.
+        for at, (name, values) in enumerate({"before": outcome.start, **others}.items()):
+            if self._clock() >= self._ends:
+                break
+            entrants = [values, outcome.chosen]
+            for measure in measures:
+                for one in entrants:
+                    self._bench.prepare(measure, one)
+            now = self._clock()
+            until = now + (self._ends - now) / (1 + len(others) - at)
+            gains = self._duel(measures, entrants, until, self._ends)
+            totals |= {(name, measure): gain for measure, (gain,) in gains.items() if gain.pairs}
+        own = [gain for (name, _), gain in totals.items() if name == "before"]
         return replace(
             outcome,
-            totals={
-                (name, measure): gains[measure][at] for at, name in enumerate(rivals) for measure in measures
-            },
+            totals=totals,
             beats=any(gain.proven for gain in own) and not any(gain.high < 1 for gain in own),
         )

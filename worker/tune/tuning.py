@@ -83,6 +83,8 @@ def tune(
             start,
             references={"defaults": defaults},
         )
+    if outcome.chosen != start and not outcome.totals:
+        say("no time was left to measure all choices together: give more --seconds, or a quieter machine")
     changed = {name: value for name, value in outcome.chosen.items() if value != start[name]}
     spelled = (
         {f"{PREFIX}{name.upper()}": f"{value}" for name, value in changed.items()} if outcome.beats else {}
