@@ -90,6 +90,9 @@ def open_on(device: str, component: Component, precision: str) -> Threaded:
     Raises `DeviceUnfit` without such a device, `RuntimeError` where OpenVINO refuses.
     """
     core = ov.Core()
+    # OpenVINO sets up its view of numpy when a tensor is first touched; two threads doing so at once
+    # lock each other out for ever (one start in seven, before this line).
+    ov.Tensor(np.zeros(1, dtype=np.float32)).data[:] = 0
     seen = core.available_devices
     # AUTO:GPU,CPU and the like are OpenVINO's to judge.
     if ":" not in device and device.partition(".")[0] not in {one.partition(".")[0] for one in seen}:
