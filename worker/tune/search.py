@@ -21,6 +21,8 @@ Values = Mapping[str, object]
 
 PAIRS_MOST = 60
 ROUNDS_MOST = 3
+OVERRUN = 0.15
+"""How much longer than it was given the search may take, so that what it found does not miss its proof."""
 LOOK_SHARE = 0.3
 """Part of a factor's time for looking at all candidates."""
 
@@ -104,7 +106,7 @@ class Outcome:
 
 
 class Search:
-    """A run of the search; `seconds` from now bound it, but for the measurement under way."""
+    """A run of the search, bounded by `seconds` from now, but for the round under way and the last proof."""
 
     def __init__(
         self, bench: Bench, *, seconds: float, clock: Callable[[], float], allow_loss: bool,
@@ -113,6 +115,7 @@ class Search:
         self._bench = bench
         self._clock = clock
         self._ends = clock() + seconds
+        self._latest = self._ends + OVERRUN * seconds
         self._allow_loss = allow_loss
         self._measured = measured
         self._judged = judged
@@ -245,7 +248,7 @@ class Search:
         totals: dict[tuple[str, str], Gain] = {}
         # What decides comes first; the references get what time is left.
         for at, (name, values) in enumerate({"before": outcome.start, **others}.items()):
-            if self._clock() >= self._ends:
+            if totals and self._clock() >= self._ends:
                 break
             entrants = [values, outcome.chosen]
             for measure in measures:
@@ -253,7 +256,7 @@ class Search:
                     self._bench.prepare(measure, one)
             now = self._clock()
             until = now + (self._ends - now) / (1 + len(others) - at)
-            gains = self._duel(measures, entrants, until, self._ends)
+            gains = self._duel(measures, entrants, until, self._latest)
             totals |= {(name, measure): gain for measure, (gain,) in gains.items() if gain.pairs}
         own = [gain for (name, _), gain in totals.items() if name == "before"]
         return replace(

@@ -122,7 +122,7 @@ def factors(*, cores: int, rate: float, on_cpu: bool) -> list[Factor]:
             defaults,
             measure="encoder",
             guard="live",
-            totals=("bulk", "live"),
+            totals=encoded,
         )
     )
     if lossy:
