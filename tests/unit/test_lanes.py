@@ -90,6 +90,17 @@ def test_bulk_calls_are_filled_across_submissions() -> None:
         ]
 
 
+def test_where_many_live_texts_wait_those_of_the_commonest_length_go_together_but_nobody_waits_long() -> None:
+    device = Device()
+    lanes = Lanes(device, requests=1, token_budget=BUDGET)
+    for mark, length in ((1, 30), (2, 20), *((mark, 7) for mark in range(3, 18))):
+        lanes.submit(texts((mark, length)), live=True)
+    device.end_all()
+
+    # 1 goes at once; eight of the commonest pass 2, whose patience is then over.
+    assert device.begun[:3] == [[1], list(range(3, 11)), [2]]
+
+
 def test_a_text_of_a_rare_length_is_not_passed_for_ever() -> None:
     device = Device()
     lanes = Lanes(device, requests=1, token_budget=BUDGET, patience=4)

@@ -3,7 +3,8 @@
 No more calls are under way than the device has requests, so a text waits here, where one that matters more
 can pass it, and not in the device's own queue. The last request is kept for the live lane: a live text waits
 for a running call to end, never for one that has not begun. Bulk texts wait by padded length until a call is
-full, whatever batches they came in; a live one never waits for company.
+full, whatever batches they came in; a live one never waits for company, but where many wait, those of the
+commonest length go first, together.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from worker.inference.failover import Ran
 from worker.observability import spans
 
 PATIENCE = 512
-"""How many texts may be sent past one that waits for its call to fill."""
+"""How many bulk texts may be sent past one that waits for its call to fill."""
+LIVE_PATIENCE = 8
+"""The same among live texts: a bound of some calls, for the sake of more of them in a call."""
 
 Inputs = Sequence[NDArray[Any]]
 Tokens = Sequence[Sequence[int]]
@@ -86,11 +89,12 @@ class _Waiting:
 
 
 class _Queue:
-    """A lane's texts by padded length. The caller holds the lock."""
+    """A lane's texts by padded length; a `hasty` one has no hope of full calls. The caller holds the lock."""
 
-    def __init__(self, token_budget: int, *, patience: int) -> None:
+    def __init__(self, token_budget: int, *, patience: int, hasty: bool) -> None:
         self._token_budget = token_budget
         self._patience = patience
+        self._hasty = hasty
         self._buckets: dict[int, deque[_Waiting]] = {}
         self._came = 0
         self._sent = 0
@@ -104,8 +108,8 @@ class _Queue:
             self._came += 1
 
     def take(self) -> tuple[int, list[_Waiting]] | None:
-        """The texts of the next call with their padded length: the oldest full call, or the oldest text's
-        where none is full or its patience is over."""
+        """The texts of the next call with their padded length: the oldest full call, else the largest of a
+        hasty lane, else the oldest text's, which is sent in any case once its patience is over."""
         if not self._buckets:
             return None
 
@@ -119,7 +123,10 @@ class _Queue:
                 for bucket, waiting in self._buckets.items()
                 if len(waiting) >= sizes(bucket, self._token_budget)[0]
             ]
-            oldest = min(full, key=age, default=oldest)
+            if full:
+                oldest = min(full, key=age)
+            elif self._hasty:
+                oldest = max(self._buckets, key=lambda bucket: len(self._buckets[bucket]))
         waiting = self._buckets[oldest]
         size = next(size for size in sizes(oldest, self._token_budget) if size <= len(waiting))
         taken = [waiting.popleft() for _ in range(size)]
@@ -143,8 +150,8 @@ class Lanes:
 
     def __init__(self, model: Model, *, requests: int, token_budget: int, patience: int = PATIENCE) -> None:
         self._model = model
-        self._live: _Queue = _Queue(token_budget, patience=0)
-        self._bulk: _Queue = _Queue(token_budget, patience=patience)
+        self._live: _Queue = _Queue(token_budget, patience=LIVE_PATIENCE, hasty=True)
+        self._bulk: _Queue = _Queue(token_budget, patience=patience, hasty=False)
         self._free = list(range(requests, 0, -1))
         self._kept = 1 if requests > 1 else 0
         self._lock = threading.Lock()
