@@ -70,6 +70,8 @@ def test_an_interrupted_run_leaves_the_settings(tmp_path: Path, bundle: Path) ->
         },
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
+        # A suite that runs in the background has SIGINT ignored, and its children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         assert running.stderr is not None
