@@ -1,7 +1,5 @@
 """Fixtures every test may ask for."""
 
-from collections.abc import Iterator
-
 import pytest
 import structlog
 
@@ -16,17 +14,13 @@ def pytest_configure(config: pytest.Config) -> None:
     Its tests run all the same: `tests/integration/test_migrations.py` imports them.
     """
     config.option.pytest_alembic_tests_path = "none"
+    structlog.configure = _uncached
 
 
-@pytest.fixture(autouse=True)
-def _loggers_are_not_cached(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A command run in this process configures logging; a logger cached then would pass `capture_logs` by in
-    every later test."""
-    configure = structlog.configure
+_configure = structlog.configure
 
-    def uncached(**chosen: object) -> None:
-        configure(**{**chosen, "cache_logger_on_first_use": False})
 
-    monkeypatch.setattr(structlog, "configure", uncached)
-    yield
-    structlog.reset_defaults()
+def _uncached(**chosen: object) -> None:
+    """A command that a test runs in this process configures logging; a logger cached then would pass
+    `capture_logs` by in every later test."""
+    _configure(**{**chosen, "cache_logger_on_first_use": False})
