@@ -116,7 +116,8 @@ def test_up_runs_everything_and_a_signal_ends_all_of_it_in_order(instance):
 
     settings = Settings(run_dir=instance.run_dir, bundle=Path(os.devnull))
     assert {f.name: f.ok for f in findings(settings)} == {
-        "broker": True, "worker": True, "database": True, "schema": True, "devices": True, "encoder": True, "bundle": False,
+        "broker": True, "worker": True, "database": True, "schema": True, "devices": True, "encoder": True,
+        "bundle": False,
     }  # fmt: skip
 
     second = subprocess.run(
