@@ -193,3 +193,11 @@ def test_the_exported_net_gives_what_the_fitted_one_does_and_learned_the_last_st
     np.testing.assert_allclose(predicted, sequence.predict(net, sequences), atol=1e-5)
     for recurrent_then_attentive in (0, 3):
         assert np.corrcoef(predicted[:, recurrent_then_attentive], target[:, 0])[0, 1] > 0.7
+
+
+def test_a_column_that_varies_by_rounding_only_carries_nothing():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(200, 2)) * [1.0, 8e-9] + [0.0, 0.02]
+    _, scale = linear.standardise(features, np.ones(200))
+    assert scale[0] == pytest.approx(1.0, abs=0.2)
+    assert scale[1] == 1.0

@@ -15,6 +15,8 @@ from scipy.optimize import minimize
 from scipy.sparse import csr_matrix, issparse
 
 Floats = NDArray[np.float64]
+CONSTANT = 1e-6
+"""A column that deviates by less is constant."""
 Loss = Literal["squared", "softmax", "logistic"]
 
 
@@ -30,11 +32,15 @@ class Heads:
 
 
 def standardise(features: Floats, weight: Floats) -> tuple[Floats, Floats]:
-    """Weighted mean and standard deviation [features] of the rows; a constant column gets scale 1."""
+    """Weighted mean and standard deviation [features] of the rows; a constant column gets scale 1.
+
+    One dimension of the encoder varies by 1e-8 only: standardised, it would carry nothing but the rounding
+    of the arithmetic it was computed in, and f16 flattens it.
+    """
     share = weight / weight.sum()
     mean = share @ features
     scale = np.sqrt(share @ (features - mean) ** 2)
-    return mean, np.where(scale > 1e-9, scale, 1.0)
+    return mean, np.where(scale > CONSTANT, scale, 1.0)
 
 
 def ridge(features: Floats, targets: Floats, weight: Floats, *, penalty: float) -> Heads:
