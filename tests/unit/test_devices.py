@@ -14,7 +14,7 @@ from tests.support import bundles, flaky_device
 from tests.support.flaky_device import Hardware
 from worker.errors import DeviceFailed, DeviceUnfit, UsageError
 from worker.features.sequence import Sequences
-from worker.inference import compiled_cache, encoder_graph, memory, minilm
+from worker.inference import compiled, compiled_cache, encoder_graph, memory, minilm
 from worker.inference.compiled import open_on
 from worker.inference.devices import Choice, Policy, read_plan
 from worker.inference.encoder import Encoder
@@ -347,3 +347,18 @@ def test_compiled_models_of_other_versions_are_deleted(tmp_path, monkeypatch):
     assert first != second
     assert Path(second[0]).exists()
     assert not Path(first[0]).parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "capable", "hint"),
+    [
+        ("auto", "CPU", ["FP32", "BF16"], "bf16"),
+        ("auto", "CPU", ["FP32"], "f32"),
+        ("auto", "GPU.1", ["FP32", "FP16"], "f32"),
+        ("auto", "NPU", ["FP16", "INT8"], "f16"),
+        ("f16", "GPU", ["FP32", "FP16"], "f16"),
+        ("int8", "CPU", ["FP32", "BF16"], "bf16"),
+    ],
+)
+def test_the_arithmetic_asked_of_a_plugin(asked, device, capable, hint):
+    assert compiled._hint(asked, capable, device) == hint

@@ -21,7 +21,7 @@ from worker.errors import UsageError
 Array = NDArray[Any]
 
 PRECISIONS = ("auto", "f32", "bf16", "f16", "int8")
-"""auto is the fastest that loses nothing: bf16 on a CPU that has it, f16 on GPU and NPU, bf16 on CUDA."""
+"""auto: bf16 on a CPU that has it and on CUDA, f32 on a GPU, f16 on an NPU, which has nothing else."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

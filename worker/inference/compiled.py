@@ -135,5 +135,7 @@ def _hint(precision: str, capable: Sequence[str], device: str) -> str:
     """The arithmetic asked of a plugin; int8 is in the graph, the hint is for what is not quantised."""
     if precision not in ("auto", "int8"):
         return precision
+    if precision == "auto" and device.partition(".")[0] == "GPU":
+        return "f32"  # f16 flattens a dimension of the encoder that the starter bundle reads
     wanted = ("BF16", "bf16") if device == "CPU" else ("FP16", "f16")
     return wanted[1] if wanted[0] in capable else "f32"
