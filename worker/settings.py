@@ -85,7 +85,8 @@ class Settings(BaseSettings):
     )
     precision: Literal["auto", "f32", "bf16", "f16", "int8"] = Field(
         default="auto",
-        description="Encoder arithmetic where the plan names none; auto: bf16 where the device has it, f32 on a GPU.",
+        description="Encoder arithmetic where the plan names none; auto: bf16 where the device has it, f32 on"
+        " a GPU.",
     )
     device_memory_mb: ByDevice[int] | None = Field(
         default=None, description="Most a device may take, as `GPU=2048`; one that needs more is skipped."
