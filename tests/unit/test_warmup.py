@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from structlog.testing import capture_logs
 
 from worker.service.warmup import Warmup
 
@@ -52,15 +53,16 @@ def test_a_worker_that_ends_early_does_not_wait_for_the_rest():
 
 
 @pytest.mark.parametrize("failing_at", [4, 6])
-def test_a_device_that_fails_behind_the_work_is_logged_and_ends_nothing(failing_at, capsys):
+def test_a_device_that_fails_behind_the_work_is_logged_and_ends_nothing(failing_at):
     run = []
     warmup = Warmup(steps(run, failing_at))
-    warmup.begin()
-    with warmup:
-        warmup._thread.join(10)
-        assert not warmup._thread.is_alive()
+    with capture_logs() as logs:
+        warmup.begin()
+        with warmup:
+            warmup._thread.join(10)
+            assert not warmup._thread.is_alive()
     assert run == SHAPES[:failing_at]
-    assert "warmup_failed" in capsys.readouterr().out
+    assert "warmup_failed" in [entry["event"] for entry in logs]
 
 
 def test_a_device_that_fails_before_the_work_is_the_openers_error():
