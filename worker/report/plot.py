@@ -10,6 +10,7 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 
 from worker.errors import UsageError
+from worker.report import picture
 from worker.report.timeline import Moment, Origins, local_time
 
 RISK_COLOURS = {"low": "#e0b000", "medium": "#e07000", "high": "#c00000"}
@@ -43,13 +44,7 @@ def plot_timeline(user_id: str, rows: Sequence[Moment], out: Path, *, origins: O
     locator = AutoDateLocator()  # type: ignore[no-untyped-call]  # matplotlib.dates has no types
     lower.xaxis.set_major_locator(locator)
     lower.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]  # as above
-    try:
-        figure.savefig(out, dpi=130)
-    except OSError as error:
-        raise UsageError(f"cannot write {out}: {error.strerror}") from error
-    except ValueError:
-        ending = out.suffix or "a file without ending"
-        raise UsageError(f"cannot draw {ending}; write .png, .svg or .pdf") from None
+    picture.save(figure, out, dpi=130)
 
 
 def _draw(axes: Axes, times: Sequence[float], rows: Sequence[Moment], name: str, colour: str) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from worker.errors import UsageError
 from worker.observability.spans import Span
+from worker.report import picture
 
 LIVE, BULK = "#d1495b", "#7fa6c9"
 ROWS = {
@@ -57,13 +57,7 @@ def plot_work(spans: Sequence[Span], out: Path, *, seconds: float) -> None:
     axes.set_title(f"{seconds:g} s of work: a bar a batch, with its number of reflections", loc="left")
     keys = [Patch(color=LIVE, label="live lane"), Patch(color=BULK, label="bulk lane")]
     axes.legend(handles=keys, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, frameon=False)
-    try:
-        figure.savefig(out, dpi=110)
-    except OSError as error:
-        raise UsageError(f"cannot write {out}: {error.strerror}") from error
-    except ValueError:
-        ending = out.suffix or "a file without ending"
-        raise UsageError(f"cannot draw {ending}; write .png, .svg or .pdf") from None
+    picture.save(figure, out, dpi=110)
 
 
 def _order(stage: str) -> tuple[int, str]:

@@ -8,13 +8,12 @@ it twice.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from worker.events.reflection import Reflection, SelfReport
 from worker.observability.logging import failure, logger
+from worker.service.background import Background
 from worker.service.stages import Stages
 from worker.store.engine import Store
 
@@ -39,26 +38,15 @@ r.self_valence, r.self_arousal, r.self_emotion, r.consent_training, r.revision, 
 """
 
 
-class Reconciler:
+class Reconciler(Background):
     """Looks for unfinished deliveries when the worker starts and every minute after, in a thread of its
     own."""
 
     def __init__(self, stages: Stages, store: Store, *, grace_s: float = GRACE_S) -> None:
+        super().__init__("reconcile")
         self._stages = stages
         self._store = store
         self._grace_s = grace_s
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="reconcile", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._closing.set()
-        self._thread.join()
 
     def _run(self) -> None:
         while True:

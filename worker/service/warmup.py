@@ -6,39 +6,26 @@ A worker that waited for all shapes would serve seconds later; the shapes of a l
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
-from types import TracebackType
-from typing import Self
 
 from worker.observability.logging import failure, logger
+from worker.service.background import Background
 
 
-class Warmup:
+class Warmup(Background):
     """Takes `steps` (each runs a shape and gives its batch size, small ones first): `begin` those of one
     text, a thread the others while the block runs."""
 
     def __init__(self, steps: Iterator[int]) -> None:
+        super().__init__("warmup")
         self._steps = steps
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="warmup", daemon=True)
 
     def begin(self) -> None:
         """Run the shapes of a lone text (and the first of a pair)."""
         for size in self._steps:
             if size > 1:
                 return
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._closing.set()
-        self._thread.join()
 
     def _run(self) -> None:
         began = started = time.perf_counter()
