@@ -26,7 +26,7 @@ from typing import Any, Never
 
 from rich.console import Console
 
-from benchmarks import latency, load, processes, rivals, rounds, table
+from benchmarks import command, latency, load, processes, rivals, rounds, table
 from benchmarks.context import Context, Part
 from benchmarks.encoders import Ceiling, Own, agreement
 from benchmarks.growth import growth
@@ -38,7 +38,6 @@ from benchmarks.servers import serving
 from benchmarks.start import start
 from worker.bundle import reader
 from worker.embedded.supervisor import Stopped
-from worker.errors import FeltsenseError
 from worker.inference.encoder import Encoder
 from worker.observability import logging
 from worker.settings import Settings
@@ -221,10 +220,7 @@ def _stopped(number: int, _frame: FrameType | None) -> Never:
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _stopped)
     try:
-        main()
+        command.run(main)
     except KeyboardInterrupt:
         print("The benchmark was stopped; nothing of it runs any more.", file=sys.stderr)
         sys.exit(INTERRUPTED)
-    except FeltsenseError as error:
-        print(error, file=sys.stderr)
-        sys.exit(error.exit_code)

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
 from benchmarks.context import Event
 from benchmarks.rounds import Run
@@ -38,9 +37,7 @@ class Ceiling:
             "CPU",
             {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": self.precision},
         )
-        self._tokenizer = Tokenizer.from_file(str(minilm.model_folder() / "tokenizer.json"))
-        self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(minilm.MAX_TOKENS)
+        self._tokenizer = minilm.tokenizer()
 
     def run(self, events: Sequence[Event], tag: str) -> Run:  # noqa: ARG002  leaves no rows to tell apart
         tokens = [one.ids for one in self._tokenizer.encode_batch_fast([event["text"] for event in events])]

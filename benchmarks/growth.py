@@ -10,7 +10,6 @@ acknowledged; a ratio is the median over pairs of blocks, with its 95 % bootstra
 from __future__ import annotations
 
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -24,6 +23,7 @@ import numpy as np
 import psycopg
 import redis
 
+from benchmarks import command
 from benchmarks.alone import alone, parser
 from benchmarks.context import Context, Event
 from benchmarks.filling import People, fill
@@ -32,7 +32,7 @@ from benchmarks.servers import Servers, serving
 from benchmarks.workers import await_event, worker
 from worker.client.publisher import Publisher
 from worker.embedded.process import Process
-from worker.errors import FeltsenseError, ServiceMissing, UsageError
+from worker.errors import ServiceMissing, UsageError
 from worker.events.message import BULK, LIVE
 from worker.events.timeline import TIMELINE_LIMIT
 from worker.store.engine import Store
@@ -352,8 +352,4 @@ def _megabytes(url: str) -> float:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except FeltsenseError as error:
-        print(error, file=sys.stderr)
-        sys.exit(error.exit_code)
+    command.run(main)

@@ -8,7 +8,6 @@ shared by n processes counts a n-th), fits its growth over the second half, and 
 from __future__ import annotations
 
 import re
-import sys
 import threading
 import time
 from collections import Counter
@@ -21,13 +20,13 @@ import numpy as np
 import psycopg
 from numpy.typing import NDArray
 
+from benchmarks import command
 from benchmarks.alone import alone, parser
 from benchmarks.context import Context, Event
 from benchmarks.load import repeated
 from benchmarks.servers import serving
 from benchmarks.workers import await_count, await_event, worker
 from worker.client.publisher import Publisher
-from worker.errors import FeltsenseError
 from worker.events.message import BULK, LIVE
 from worker.store.engine import Store
 
@@ -179,8 +178,4 @@ def _bulk(block: Sequence[Event]) -> list[Event]:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except FeltsenseError as error:
-        print(error, file=sys.stderr)
-        sys.exit(error.exit_code)
+    command.run(main)

@@ -8,7 +8,6 @@ the one a worker left (warm). Between start and row it names the steps the worke
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -16,6 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks import command
 from benchmarks.alone import alone, parser
 from benchmarks.context import Context, Event
 from benchmarks.load import tagged
@@ -23,7 +23,6 @@ from benchmarks.machine import cpu_s
 from benchmarks.servers import serving
 from benchmarks.workers import await_count, await_event, worker
 from worker.client.publisher import Publisher
-from worker.errors import FeltsenseError
 from worker.settings import Settings
 from worker.store.engine import Store
 
@@ -129,8 +128,4 @@ def _told(marks: Sequence[dict[str, float]]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except FeltsenseError as error:
-        print(error, file=sys.stderr)
-        sys.exit(error.exit_code)
+    command.run(main)

@@ -25,6 +25,7 @@ from typing import Any
 
 from rich.console import Console
 
+from benchmarks import command
 from benchmarks.machine import machine
 from benchmarks.steps import Bench, Growth, Line
 from trainer import plan as plans
@@ -145,8 +146,4 @@ def show(growth: Sequence[Growth]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except FeltsenseError as error:
-        print(error, file=sys.stderr)
-        sys.exit(error.exit_code)
+    command.run(main)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 from torch import Tensor
 
 from worker.inference import bert, minilm
@@ -57,10 +56,7 @@ class Activations:
 
 def compute(texts: Sequence[str], *, depth: int) -> Activations:
     """Activations of normalised texts behind `depth` layers."""
-    tokenizer = Tokenizer.from_file(str(minilm.model_folder() / "tokenizer.json"))
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(minilm.MAX_TOKENS)
-    ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts))]
+    ids = [encoding.ids for encoding in minilm.tokenizer().encode_batch_fast(list(texts))]
     start = np.concatenate([[0], np.cumsum([len(one) for one in ids])]).astype(np.int64)
     lengths = np.diff(start)
     lower = bert.Lower(minilm.read_weights(), depth)
