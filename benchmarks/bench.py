@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import statistics
 import sys
 import tempfile
@@ -21,8 +20,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
-from typing import Any, Never
+from typing import Any
 
 from rich.console import Console
 
@@ -37,8 +35,8 @@ from benchmarks.rounds import Contestant, Entrant, interleaved
 from benchmarks.servers import serving
 from benchmarks.start import start
 from worker.bundle import reader
-from worker.embedded.supervisor import Stopped
 from worker.inference.encoder import Encoder
+from worker.interruption import stoppable
 from worker.observability import logging
 from worker.settings import Settings
 
@@ -213,14 +211,10 @@ def _call() -> argparse.Namespace:
     return call
 
 
-def _stopped(number: int, _frame: FrameType | None) -> Never:
-    raise Stopped(signal.Signals(number).name)
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _stopped)
     try:
-        command.run(main)
+        with stoppable():
+            command.run(main)
     except KeyboardInterrupt:
         print("The benchmark was stopped; nothing of it runs any more.", file=sys.stderr)
         sys.exit(INTERRUPTED)

@@ -22,11 +22,12 @@ from rich.table import Table
 from rich.text import Text
 
 from worker.client.publisher import Publisher
-from worker.embedded.supervisor import Endpoints, Stopped, running
+from worker.embedded.supervisor import Endpoints, running
 from worker.errors import FeltsenseError, Rejected, ServiceMissing, UsageError
 from worker.events.lines import LABELS, Revisions, read
 from worker.events.message import BULK
 from worker.events.reflection import identity
+from worker.interruption import Stopped
 from worker.report.progress import bars
 from worker.report.timeline import timeline_view
 from worker.settings import Settings

@@ -16,6 +16,7 @@ from worker.embedded.process import Process, bound_to_parent, wait_for_predecess
 from worker.errors import ServiceMissing
 
 ROLE = "feltsense"
+PARTIAL = "data.partial"
 INITDB_DEADLINE_S = 120.0
 OPTIONS = {
     "listen_addresses": "127.0.0.1",
@@ -82,6 +83,8 @@ class Postgres:
     def remove(self) -> None:
         """Stop, and delete the data."""
         self.stop()
+        for data in (PARTIAL, home.DATA):  # a killed initdb leaves a server that tidies up before it ends
+            wait_for_predecessor("postgres", self._wanted / data)
         home.remove(self._wanted)
 
     def _launch(self, place: home.Home, port: int, access: Path, deadline_s: float) -> str | None:
@@ -146,7 +149,8 @@ def _run(place: home.Home, argv: list[str | Path], stdin: str = "") -> None:
 
 def _create(place: home.Home) -> None:
     """Make the data directory under another name, renamed when whole: a killed start leaves no half."""
-    partial = place.folder / "data.partial"
+    partial = place.folder / PARTIAL
+    wait_for_predecessor("postgres", partial)
     home.remove(partial)
     partial.mkdir(mode=0o700)
     if place.account is not None:

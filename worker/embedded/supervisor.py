@@ -11,8 +11,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
-from typing import Never
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -23,6 +21,7 @@ from worker.embedded.postgres import Postgres, free_port
 from worker.embedded.process import Process
 from worker.embedded.valkey import Valkey
 from worker.errors import ServiceMissing
+from worker.interruption import insist, stoppable
 from worker.service.readiness import answers, workers
 from worker.settings import Settings
 from worker.store.engine import Store
@@ -50,14 +49,12 @@ class Endpoints:
         return {name: getattr(self, name) for name in names}
 
     def check(self) -> None:
-        """Raise `ServiceMissing`, with the end of its log, when a process of the instance has ended."""
+        """Raise `ServiceMissing`, with the end of its log, when a process of the instance has ended, and
+        `Stopped` when a signal asked for the end."""
+        insist()
         for process in self.processes:
             if process.ended is not None:
                 raise ServiceMissing(_obituary(process))
-
-
-class Stopped(KeyboardInterrupt):
-    """SIGTERM or SIGHUP, told like a Ctrl-C so that the same blocks clean up."""
 
 
 def up(settings: Settings, console: Console) -> int:
@@ -91,7 +88,7 @@ def running(
     """
     say = console.print if console is not None else _silent
     run_dir = settings.run_dir.absolute()
-    with _signals(), ExitStack() as stack:
+    with stoppable(), ExitStack() as stack:
         lock = stack.enter_context(rundir.claimed(run_dir))
         flower_port = _port(settings.flower_port, "FELTSENSE_FLOWER_PORT") if flower else None
         metrics_port = _port(settings.metrics_port, "FELTSENSE_METRICS_PORT")
@@ -232,29 +229,6 @@ def _announce(endpoints: Endpoints, settings: Settings, console: Console) -> Non
 def _without_password(url: str) -> str:
     parts = urlsplit(url)
     return parts._replace(netloc=f"{parts.hostname}:{parts.port}").geturl()
-
-
-@contextmanager
-def _signals() -> Iterator[None]:
-    """Turn SIGTERM and SIGHUP into `Stopped` inside the block; an ignored SIGHUP (nohup) stays ignored.
-
-    SIGINT interrupts even where a script's `&` had it ignored: it is the documented way to stop.
-    """
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
-    for number, handler in before.items():
-        if number == signal.SIGINT:
-            signal.signal(number, signal.default_int_handler)
-        elif handler is not signal.SIG_IGN:
-            signal.signal(number, _stopped)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _stopped(number: int, _frame: FrameType | None) -> Never:
-    raise Stopped(signal.Signals(number).name)
 
 
 def _silent(message: str) -> None:

@@ -6,8 +6,9 @@ The broker is left out: no setting that is tuned here changes what it does.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import cycle, islice
 from typing import Any
@@ -60,7 +61,7 @@ def burst(stages: Stages, messages: Sequence[list[Event]], *, lane: str, hands: 
 
     Raises `LoadFailed`.
     """
-    with ThreadPoolExecutor(hands) as pool:
+    with _hands(hands) as pool:
         started = time.perf_counter()
         ended = max(pool.map(_task(stages, lane), messages))
     return ended - started
@@ -76,13 +77,23 @@ def trickle(
     """
     gaps = np.random.default_rng(SEED).exponential(1 / rate, len(messages))
     task = _task(stages, lane)
-    with ThreadPoolExecutor(hands) as pool:
+    with _hands(hands) as pool:
         arrivals = (time.perf_counter() + np.cumsum(gaps)).tolist()
         ends: list[Future[float]] = []
         for arrival, one in zip(arrivals, messages, strict=True):
             time.sleep(max(0.0, arrival - time.perf_counter()))
             ends.append(pool.submit(task, one))
         return [end.result() - arrival for arrival, end in zip(arrivals, ends, strict=True)]
+
+
+@contextmanager
+def _hands(number: int) -> Iterator[ThreadPoolExecutor]:
+    """So many threads; when the load is interrupted, what none of them has begun is dropped."""
+    pool = ThreadPoolExecutor(number)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _task(stages: Stages, lane: str) -> Callable[[list[Event]], float]:

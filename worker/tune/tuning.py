@@ -13,6 +13,7 @@ from typing import get_args
 from worker.embedded import rundir
 from worker.errors import UsageError
 from worker.events.lines import read
+from worker.interruption import insist, stoppable
 from worker.settings import Settings
 from worker.tune import envfile
 from worker.tune.envfile import PREFIX
@@ -66,16 +67,21 @@ def tune(
         raise UsageError("no line of the sample is an event")
     for disturbance in disturbances(settings):
         say(disturbance)
+
+    def measured() -> None:
+        insist()
+        passed(time.monotonic() - began)
+
     start = {name: getattr(settings, name) for name in TUNED}
     defaults = {name: Settings.model_fields[name].default for name in TUNED}
-    with Machine(settings, rows, seconds=seconds) as machine:
+    with stoppable(), Machine(settings, rows, seconds=seconds) as machine:
         on_cpu = "CPU" in str(machine.encoder(start)["device"])
         search = Search(
             machine,
             seconds=seconds - (time.monotonic() - began),
             clock=time.monotonic,
             allow_loss=allow_loss,
-            measured=lambda: passed(time.monotonic() - began),
+            measured=measured,
             judged=judged,
         )
         outcome = search.run(
