@@ -62,7 +62,12 @@ class Settings(BaseSettings):
         default="keep", description="Keep the text in `reflections`, or drop it."
     )
 
-    concurrency: int = Field(default=16, ge=1, le=256, description="Celery messages in flight in one worker.")
+    concurrency: int = Field(
+        default=128,
+        ge=1,
+        le=256,
+        description="Celery messages in flight in one worker, at most half of them bulk.",
+    )
     max_batch_size: int = Field(
         default=256, ge=1, le=1024, description="Most reflections a stage takes at once."
     )
@@ -132,6 +137,11 @@ class Settings(BaseSettings):
     )
     metrics_port: int = Field(
         default=9464, ge=0, le=65535, description="Prometheus metrics on 127.0.0.1; 0 picks a free one."
+    )
+    faults: bool = Field(
+        default=False,
+        description="For tests only: a text with `feltsense-fault:` and `raise`, `hang` or `kill` does that"
+        " to the worker that reads it.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severity logged."

@@ -1,4 +1,4 @@
-"""One event on its way through the stages, and the message it came in, which is done when all its events are."""
+"""One event on its way through the stages, and its message, which is done when all its events are."""
 
 from __future__ import annotations
 

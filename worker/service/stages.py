@@ -9,7 +9,7 @@ goes on together; what fails on one event is parked for that event alone.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -42,7 +42,11 @@ Parting = tuple[DeadLetter, Journey | Message]
 class Stages:
     """The stages of one worker process over one pipeline and one store, open inside a `with` block."""
 
-    def __init__(self, pipeline: Pipeline, store: Store, *, max_batch_size: int, max_wait_ms: float) -> None:
+    def __init__(
+        self, pipeline: Pipeline, store: Store, *, max_batch_size: int, max_wait_ms: float,
+        faults: Callable[[Sequence[Reflection]], None] | None = None,
+    ) -> None:  # fmt: skip
+        self._faults = faults
         self._pipeline = pipeline
         self._store = store
         self._underway = threading.BoundedSemaphore(LIVE_UNDERWAY)
@@ -162,6 +166,8 @@ class Stages:
             turn = Turn(len(batch), self._underway.release)
             for one in batch:
                 one.turn = turn
+        if self._faults is not None:
+            self._faults([one.reflection for one in batch])
         return [Read(batch, self._pipeline)] * len(batch)
 
     def _seen(self, batch: Sequence[Journey], reads: Sequence[Read]) -> None:
