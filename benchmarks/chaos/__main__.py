@@ -47,7 +47,8 @@ def main() -> None:
     """Run, print, write the JSON; exits 1 where the account does not balance."""
     call = _call()
     logging.configure("warning")
-    folder = (call.folder or call.out.parent / "chaos" / f"seed-{call.seed}").absolute()
+    name = f"seed-{call.seed}-{call.faults}-{call.events}"
+    folder = (call.folder or call.out.parent / "chaos" / name).absolute()
     texts = load.events(call.data)
     rounds = [
         round_of(fault, count, texts, seed=call.seed)

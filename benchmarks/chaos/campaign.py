@@ -18,7 +18,7 @@ from benchmarks.chaos.publishing import Publishing
 from worker.errors import ServiceMissing
 from worker.interruption import insist
 
-POLL_S = 0.1
+POLL_S, STRIKE_POLL_S = 0.1, 0.005
 READY_S = 300.0
 ROUND_S = 150.0
 """A round that is not at rest by then is left behind, to be looked for again at the end."""
@@ -65,8 +65,12 @@ class Campaign:
         refused = self.publishing.refused
         self.publishing.publish(round_.messages)
         enough = fault.after * len(round_.ids)
-        self._until(lambda: len(self.publishing.accepted & round_.ids) >= enough, ROUND_S)
-        accepted_before = len(self.publishing.accepted & round_.ids)
+        self._until(
+            lambda: len(self.publishing.accepted & round_.ids) >= enough, ROUND_S, poll_s=STRIKE_POLL_S
+        )
+        accepted = self.publishing.accepted & round_.ids
+        with psycopg.connect(instance.postgres.url, autocommit=True) as connection:
+            in_flight = len(accepted) - len(account.resting(connection, accepted))
         struck = time.monotonic()
         instance.tends_servers = False
         lift = inflict.strike(instance, fault)
@@ -82,7 +86,8 @@ class Campaign:
         done: dict[str, Any] = {
             "fault": fault.to_json(),
             "events": len(round_.ids),
-            "accepted_before": accepted_before,
+            "accepted_before": len(accepted),
+            "in_flight": in_flight,
             "held_s": round(lifted - struck, 2),
             "recovery_s": None if left else round(max(0.0, last - lifted), 2),
             "not_at_rest": len(left),
@@ -128,19 +133,19 @@ class Campaign:
                 continue
         return left, last
 
-    def _until(self, holds: Callable[[], bool], patience_s: float) -> bool:
+    def _until(self, holds: Callable[[], bool], patience_s: float, *, poll_s: float = POLL_S) -> bool:
         """Wait until `holds()`; whether it came to that within `patience_s`."""
         expires = time.monotonic() + patience_s
         while not holds():
             if time.monotonic() > expires:
                 return False
-            self._breathe()
+            self._breathe(poll_s)
         return True
 
-    def _breathe(self) -> None:
+    def _breathe(self, poll_s: float = POLL_S) -> None:
         insist()
         self.instance.tend()
-        time.sleep(POLL_S)
+        time.sleep(poll_s)
 
     def _queued(self) -> int:
         return account.queued(self.instance.valkey.url)
@@ -150,8 +155,8 @@ def line(done: dict[str, Any], rounds: int) -> str:
     """A finished round in one line."""
     fault, recovery = done["fault"], done["recovery_s"]
     told = f"{fault['number'] + 1:>3}/{rounds} {fault['kind']:<19}"
-    told += f" after {done['accepted_before']:>3} of {done['events']}"
-    told += f", held {done['held_s']:>5.1f} s" if fault["held_s"] else " " * 14
+    told += f" at {done['accepted_before']:>3} of {done['events']} accepted, {done['in_flight']:>3} in flight"
+    told += f", held {done['held_s']:>5.1f} s" if fault["held_s"] else " " * 13
     told += (
         f": {done['not_at_rest']} not at rest" if recovery is None else f": at rest after {recovery:5.1f} s"
     )

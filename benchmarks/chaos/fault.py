@@ -97,7 +97,7 @@ def draw(seed: int, count: int, *, hosts: int) -> list[Fault]:
 
 def _fault(number: int, kind: Kind, generator: np.random.Generator, hosts: int) -> Fault:
     # The same draws for every kind, so that a change of one kind's ranges leaves the others as they were.
-    after, length, back, how_far = generator.uniform(0.05, 0.9), *generator.uniform(size=3)
+    after, length, back, how_far = generator.uniform(0.1, 0.8), *generator.uniform(size=3)
     host, end = int(generator.integers(hosts)), int(generator.integers(2))
     least, most = HELD_S.get(kind, (0.0, 0.0))
     step_s = 0.0

@@ -1,9 +1,9 @@
 """How each kind of fault is done to the instance: prepared before the round, struck, and lifted.
 
 The clock: no process can be given another wall clock without preloading a library, and the machine's is not
-ours to set. What a step of all clocks by some seconds does to times that are already stored is exactly what
-moving these times by the same seconds back does: so the stored times of unfinished deliveries move, and the
-broker's times of unacknowledged messages. Timers inside a running process are not tried.
+ours to set. What a step of all clocks does to times that are already stored is exactly what moving these
+times the other way does: so the times of unfinished deliveries move, the broker's times of messages that are
+held, and the expiry of its keys. Timers inside a running process are not tried.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Lift = Callable[[], str]
 """Takes a fault's cause away; what it has to say about it."""
 STEPPED = ("accepted_at", "lease_until")
 UNACKED = "unacked_index"
-"""kombu's sorted set: when each message that is not acknowledged was taken."""
+"""Sorted set: when each message that is not acknowledged was taken."""
 
 
 def prepare(instance: Instance, fault: Fault) -> None:
@@ -167,7 +167,7 @@ def _room(instance: Instance, *, broker: bool) -> str:
 
 
 def _step(instance: Instance, step_s: float) -> int:
-    """Moves what is stored by `step_s` seconds back; how many times that were."""
+    """Moves stored times by `step_s` seconds the other way; how many there were."""
     moved = 0
     with psycopg.connect(instance.postgres.url, autocommit=True) as connection:
         for column in map(sql.Identifier, STEPPED):
@@ -180,4 +180,7 @@ def _step(instance: Instance, step_s: float) -> int:
         for message in broker.zrange(UNACKED, 0, -1):
             # xx: one that was acknowledged meanwhile stays gone.
             moved += broker.zadd(UNACKED, {message: -step_s}, xx=True, incr=True) is not None
+        for key in broker.scan_iter():
+            if (left_ms := broker.pttl(key)) > 0:  # kept as a point in time: signs of life, for instance
+                moved += bool(broker.pexpire(key, max(1, round(left_ms - 1000 * step_s))))
     return moved
