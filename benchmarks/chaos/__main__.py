@@ -24,7 +24,7 @@ from benchmarks import command, load
 from benchmarks.chaos import report
 from benchmarks.chaos.campaign import Campaign
 from benchmarks.chaos.disk import Disk
-from benchmarks.chaos.fault import draw
+from benchmarks.chaos.fault import Kind, draw
 from benchmarks.chaos.instance import Instance
 from benchmarks.chaos.ledger import Ledger
 from benchmarks.chaos.messages import Round, round_of, shares
@@ -53,7 +53,9 @@ def main() -> None:
     rounds = [
         round_of(fault, count, texts, seed=call.seed)
         for fault, count in zip(
-            draw(call.seed, call.faults, hosts=call.hosts), shares(call.events, call.faults), strict=True
+            draw(call.seed, call.faults, hosts=call.hosts, kinds=call.kinds),
+            shares(call.events, call.faults),
+            strict=True,
         )
     ]
     plan = _plan(call, rounds)
@@ -102,6 +104,9 @@ def _call() -> argparse.Namespace:
     parser.add_argument("--events", type=int, default=2000)
     parser.add_argument(
         "--hosts", type=int, default=2, help="instances of `feltsense up` on the same servers"
+    )
+    parser.add_argument(
+        "--kinds", nargs="+", type=Kind, default=list(Kind), metavar="KIND", help=", ".join(Kind)
     )
     parser.add_argument(
         "--data", nargs="+", type=Path, default=[load.SAMPLE], help="whose texts are published"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Literal
@@ -82,15 +83,15 @@ class Fault:
         return asdict(self)
 
 
-def draw(seed: int, count: int, *, hosts: int) -> list[Fault]:
-    """`count` faults for an instance of `hosts` hosts: every kind once in a random order, then again.
+def draw(seed: int, count: int, *, hosts: int, kinds: Collection[Kind] = tuple(Kind)) -> list[Fault]:
+    """`count` faults for an instance of `hosts` hosts: each of `kinds` once in a random order, then again.
 
     Of two draws from one seed the shorter is the beginning of the longer.
     """
     generator = np.random.default_rng(seed)
     faults: list[Fault] = []
     while len(faults) < count:
-        for kind in generator.permutation([*Kind]):
+        for kind in generator.permutation([kind for kind in Kind if kind in kinds]):
             faults.append(_fault(len(faults), Kind(str(kind)), generator, hosts))
     return faults[:count]
 
