@@ -18,7 +18,7 @@ SIZES = (1, 1, 1, 2, 3, 5, 8, 16)
 REFUSED_SHARE, TWICE_SHARE = 0.01, 0.05
 """Events that break the contract, and messages that are published twice."""
 PEOPLE = 60
-SPREAD_S = 1.0
+SPREAD_S = 0.3
 """A round is published in about this time: faster than it is worked off, so that a fault finds work in every
 stage."""
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)

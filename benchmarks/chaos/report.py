@@ -13,11 +13,10 @@ from benchmarks.chaos.account import Account
 
 SHOWN = 20
 NOT_TRIED = (
-    "A step of the wall clock inside running processes: it needs a preloaded library or the machine's own "
-    "clock. clock-step moves the stored times instead (leases, acceptance, the broker's times of taken "
-    "messages), which is what a step does to all of these.",
-    "A machine that loses power with its caches: power-cut kills every process, and the kernel keeps what "
-    "they wrote. Valkey runs with appendfsync always and Postgres with fsync on.",
+    "a step of the wall clock as running processes see it, which needs a preloaded library or the machine's"
+    " own clock. clock-step moves the stored times instead (leases, acceptance, messages taken, expiries).",
+    "a machine that loses its caches with its power. power-cut kills every process, and the kernel keeps"
+    " what they wrote; Valkey runs with appendfsync always and Postgres with fsync on.",
 )
 
 
@@ -96,6 +95,8 @@ def show(report: Mapping[str, Any], console: Console) -> None:
     ):
         if report[name]:
             console.print(f"Look at this: {report[name]} {what}.", highlight=False)
+    for limit in report["not_tried"]:
+        console.print(f"Not tried: {limit}", highlight=False, style="dim")
 
 
 def _seconds(value: float | None) -> str:

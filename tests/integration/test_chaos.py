@@ -11,10 +11,11 @@ import psycopg
 
 from benchmarks.chaos import account
 from benchmarks.chaos.account import Found
-from benchmarks.chaos.fault import Kind, draw
 from tests.support.service import ROOT
 
-SEED = 206
+SEED = 233
+KINDS = ["database-kill", "broker-stop"]
+"""With this seed: 0.3 s and 1 s long."""
 
 
 def test_the_database_is_asked_about_every_part_of_a_row(database_url):
@@ -78,10 +79,9 @@ def _write(connection, id_, state, *, trace, comparator):
 
 
 def test_two_faults_from_end_to_end(bundle, tmp_path):
-    assert [fault.kind for fault in draw(SEED, 2, hosts=1)] == [Kind.DATABASE_KILL, Kind.BROKER_DROPPED]
     out = tmp_path / "chaos.json"
     argv = [sys.executable, "-m", "benchmarks.chaos", "--seed", str(SEED), "--faults", "2", "--events", "60"]
-    argv += ["--hosts", "1", "--bundle", str(bundle), "--out", str(out)]
+    argv += ["--hosts", "1", "--bundle", str(bundle), "--out", str(out), "--kinds", *KINDS]
     environment = {**os.environ, "FELTSENSE_CACHE_DIR": str(ROOT / ".cache"), "PYTHONPATH": str(ROOT)}
 
     done = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100)
@@ -90,5 +90,6 @@ def test_two_faults_from_end_to_end(bundle, tmp_path):
     told = json.loads(out.read_text())
     assert (told["lost"], told["doubled"], told["partial"], told["faults"]) == (0, 0, 0, 2)
     assert told["accepted"] == told["rows"] + told["dead_letters"] == 60
-    assert len(told["recovery_s"]) == 2
+    assert [one["fault"]["kind"] for one in told["rounds"]] == KINDS
+    assert all(seconds >= 0 for seconds in told["recovery_s"])
     assert list((tmp_path / "chaos").iterdir()) == []
