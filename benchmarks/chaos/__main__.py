@@ -15,13 +15,15 @@ import os
 import shutil
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from benchmarks import command, load
-from benchmarks.chaos import report
+from benchmarks.chaos import report, values
+from benchmarks.chaos.account import Account
 from benchmarks.chaos.campaign import Campaign
 from benchmarks.chaos.disk import Disk
 from benchmarks.chaos.fault import Kind, draw
@@ -81,6 +83,8 @@ def main() -> None:
                 tell=lambda done, total: shown.tell("faults", done, total),
                 say=shown.say,
             ).run()
+            shown.say("comparing every row with an in-order run without faults")
+            account = replace(account, differing=tuple(_differing(instance, account, rounds, call, folder)))
         finally:
             publishing.stop()
             instance.stop()
@@ -133,10 +137,11 @@ def _settings(call: argparse.Namespace) -> Settings:
 
 def _plan(call: argparse.Namespace, rounds: list[Round]) -> dict[str, Any]:
     """What must be the same for a run to go on."""
-    ids = hashlib.sha256()
+    content = hashlib.sha256()
     for round_ in rounds:
+        content.update(json.dumps(round_.fault.to_json(), sort_keys=True).encode())
         for message in round_.messages:
-            ids.update(json.dumps([message.task_id, *message.events], sort_keys=True).encode())
+            content.update(json.dumps([message.task_id, *message.events], sort_keys=True).encode())
     return {
         "version": PLAN_VERSION,
         "seed": call.seed,
@@ -144,8 +149,24 @@ def _plan(call: argparse.Namespace, rounds: list[Round]) -> dict[str, Any]:
         "events": call.events,
         "hosts": call.hosts,
         "bundle": str(call.bundle.absolute()) if call.bundle else None,
-        "messages": ids.hexdigest()[:16],
+        "rounds": content.hexdigest()[:16],
     }
+
+
+def _differing(
+    instance: Instance, account: Account, rounds: list[Round], call: argparse.Namespace, folder: Path
+) -> list[str]:
+    """While the database still runs, and with all cores: nothing else works any more."""
+    without_row = {*account.lost, *account.parked}
+    events = {event["id"]: event for one in rounds for message in one.messages for event in message.events}
+    settings = _settings(call).model_copy(update={"inference_threads": len(os.sched_getaffinity(0))})
+    return values.differing(
+        instance.postgres.url,
+        events.values(),
+        events.keys() - without_row,
+        settings,
+        folder / "in-order.jsonl",
+    )
 
 
 def _clear(folder: Path) -> None:

@@ -75,12 +75,16 @@ class Account:
     lost: tuple[str, ...]
     doubled: tuple[str, ...]
     partial: tuple[str, ...]
+    parked: tuple[str, ...]
+    """Events with a dead letter and no row."""
     innocent: tuple[str, ...]
     """Events that nothing was wrong with, parked all the same."""
     spared: tuple[str, ...]
     """Events that had to end as dead letters and got a row."""
     queued: int
     """Messages that still lie in the broker."""
+    differing: tuple[str, ...] = ()
+    """Rows that differ from those of an in-order run without faults."""
 
     @property
     def balanced(self) -> bool:
@@ -103,6 +107,7 @@ def settle(found: Iterable[Found], *, guilty: Collection[str], queued: int = 0) 
         lost=ids(one for one in known if one.lost),
         doubled=ids(one for one in known if one.doubled),
         partial=ids(one for one in known if one.partial),
+        parked=ids(one for one in known if one.dead_letters and not one.rows),
         innocent=ids(one for one in known if one.dead_letters and one.id not in guilty),
         spared=ids(one for one in known if one.rows and one.id in guilty),
         queued=queued,

@@ -37,6 +37,7 @@ def told(
         "parked_without_cause": len(account.innocent),
         "not_parked": len(account.spared),
         "left_in_queue": account.queued,
+        "differing": len(account.differing),
         "idle_hosts": sum(len(one["idle_hosts"]) for one in rounds),
         "refused_publishings": sum(one["refused_publishings"] for one in rounds),
         "recovery_by_kind": by_kind(rounds),
@@ -46,6 +47,7 @@ def told(
             "partial": account.partial[:SHOWN],
             "parked_without_cause": account.innocent[:SHOWN],
             "not_parked": account.spared[:SHOWN],
+            "differing": account.differing[:SHOWN],
         },
         "plan": dict(plan),
         "took_s": round(took_s, 1),
@@ -90,6 +92,7 @@ def show(report: Mapping[str, Any], console: Console) -> None:
     for name, what in (
         ("parked_without_cause", "events that nothing was wrong with were parked"),
         ("not_parked", "events that had to be parked got a row"),
+        ("differing", "rows differ from those of an in-order run without faults"),
         ("left_in_queue", "messages are left in the broker"),
         ("idle_hosts", "times a host took nothing for a whole round"),
     ):
