@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -144,3 +145,22 @@ def test_a_full_broker_can_still_be_emptied(valkey: str, broker: redis.Redis) ->
             assert broker.hlen("unacked") == 0
         finally:
             broker.config_set("maxmemory", 0)
+
+
+def test_a_channel_that_outlives_its_lost_connection_closes_and_what_it_held_comes_back(
+    valkey: str, broker: redis.Redis
+) -> None:
+    put(valkey, "held")
+
+    with consumer(valkey, room=1, consumer_ttl=1) as (channel, bodies):
+        take(channel)
+        assert bodies == ["held"]
+        channel.connection.client = None  # as kombu leaves a connection that it could not close
+        channel.close()
+
+    with consumer(valkey, room=1, consumer_ttl=1) as (channel, bodies):
+        expires = time.monotonic() + 10
+        while not bodies and time.monotonic() < expires:
+            channel.qos.restore_visible()
+            take(channel)
+    assert bodies == ["held"]
