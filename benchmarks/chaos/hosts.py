@@ -20,6 +20,8 @@ from worker.settings import Settings
 ROOT = Path(__file__).resolve().parents[2]
 RESTART_S = 1.0
 """As `RestartSec=1` of systemd: whatever ends `feltsense up` starts it again."""
+STALL_S = 10.0
+"""A hang costs three of these; the default is longer."""
 STOP_S = 45.0
 LOOK_S = 2.0
 _EVENTS = re.compile(r"^feltsense_events_total\{[^}]*\} ([0-9.e+]+)$", re.MULTILINE)
@@ -32,7 +34,13 @@ class Host:
         self.name = f"host{number}"
         self._run_dir = folder / self.name
         chosen = settings.model_copy(
-            update={"run_dir": self._run_dir, "flower": False, "metrics_port": 0, "flower_port": 0}
+            update={
+                "run_dir": self._run_dir,
+                "flower": False,
+                "metrics_port": 0,
+                "flower_port": 0,
+                "stall_s": STALL_S,
+            }
         )
         self._environment = {
             **environment(chosen),
