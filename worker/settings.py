@@ -74,6 +74,12 @@ class Settings(BaseSettings):
     max_wait_ms: float = Field(
         default=2.0, ge=0, le=1000, description="Longest wait of the bulk lane for a batch to fill."
     )
+    stall_s: float = Field(
+        default=30.0,
+        ge=1,
+        le=3600,
+        description="A stage that computes for longer on one batch hangs: the worker is ended.",
+    )
     token_budget: int = Field(
         default=256,
         ge=16,

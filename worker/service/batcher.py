@@ -16,6 +16,7 @@ from typing import Generic, Self, TypeVar
 from worker.errors import FeltsenseError
 from worker.observability import metrics, spans
 from worker.observability.logging import failure, logger
+from worker.store.leases import ATTEMPTS
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -40,9 +41,9 @@ class Batcher(Generic[T, R]):
     that has none.
 
     When `work` raises a retryable error, the same batch is tried again, for as long as the stage is open;
-    when it raises anything else, each item is tried alone, so that only the culprit fails. Under load bulk
-    waits up to `max_wait_ms` for a fuller batch, live never does; `live_turn` is called before a live batch
-    is made up, and may wait.
+    when it raises anything else, each item is tried alone, `ATTEMPTS` times, so that only the culprit fails.
+    Under load bulk waits up to `max_wait_ms` for a fuller batch, live never does; `live_turn` is called
+    before a live batch is made up, and may wait.
     """
 
     def __init__(
@@ -151,6 +152,7 @@ class _Lane(Generic[T, R]):
     def _finish(self, batch: list[T]) -> None:
         started = spans.now()
         pause_s = BACKOFF_FIRST_S
+        failures = 0
         while True:
             try:
                 results = self._work(batch)
@@ -164,6 +166,9 @@ class _Lane(Generic[T, R]):
                     for one in batch:
                         self._finish([one])
                     return
+                failures += not retryable
+                if 0 < failures < ATTEMPTS:
+                    continue
                 if not retryable or self._hurried.wait(pause_s):
                     for one in batch:
                         self._fail(one, error)

@@ -14,6 +14,7 @@ from worker.inference.lanes import Encoded
 from worker.observability import spans
 from worker.pipeline import Look, Pipeline, Readings
 from worker.store.dead_letters import DeadLetter
+from worker.store.leases import ATTEMPTS
 
 
 class Message:
@@ -83,9 +84,13 @@ class Turn:
 
 
 class Journey:
-    """An event between two stages: what is known of it so far. `place` is its position in the message."""
+    """An event between two stages: what is known of it so far. `place` is its position in the message
+    `message_id`, which brought it first; `attempts` of it ended with their worker."""
 
-    __slots__ = ("appraisal", "entry", "look", "message", "place", "read", "reflection", "row", "turn")
+    __slots__ = (
+        "appraisal", "attempts", "entry", "look", "message", "message_id", "over", "place", "read",
+        "reflection", "row", "turn",
+    )  # fmt: skip
 
     def __init__(self, message: Message, reflection: Reflection, place: int, entry: Entry | None) -> None:
         self.message = message
@@ -97,6 +102,9 @@ class Journey:
         self.row = 0
         self.appraisal: Appraisal | None = None
         self.turn: Turn | None = None
+        self.attempts = 0
+        self.message_id = message.id
+        self.over: Callable[[], None] | None = None
 
     def ended(self, outcome: str) -> None:
         self._left()
@@ -106,13 +114,14 @@ class Journey:
         self._left()
         self.message.lost(error)
 
-    def letter(self, failed: str) -> DeadLetter:
-        """Its dead letter; `failed` is the stage and the class of the error."""
+    def letter(self, failed: str, *, reason: str = "enrichment_failed") -> DeadLetter:
+        """Its dead letter; `failed` says how the last attempt ended, as stage and class of the error."""
         return DeadLetter(
-            message_id=self.message.id,
+            message_id=self.message_id,
             position=self.place,
-            reason="enrichment_failed",
+            reason=reason,
             detail=failed,
+            attempts=ATTEMPTS,
             reflection_id=self.reflection.id,
             revision=self.reflection.revision,
             user_id=self.reflection.user_id,
@@ -123,6 +132,9 @@ class Journey:
         if self.turn is not None:
             self.turn.one_ended()
             self.turn = None
+        if self.over is not None:
+            self.over()
+            self.over = None
 
 
 class Read:

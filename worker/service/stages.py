@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
 
+from worker.errors import FeltsenseError
 from worker.events.message import BULK, LIVE, Entry
 from worker.events.perception import Appraisal, Placement, Trace
 from worker.events.reflection import Reflection
@@ -23,20 +24,33 @@ from worker.observability import metrics, spans
 from worker.pipeline import Look, Pipeline
 from worker.service.batcher import Batcher, Closed
 from worker.service.journey import Journey, Message, Read, Turn, read_of
-from worker.store import dead_letters, deliveries, perceptions
+from worker.service.progress import Progress
+from worker.service.trials import Trials
+from worker.store import dead_letters, deliveries, leases, perceptions
 from worker.store.dead_letters import DeadLetter
 from worker.store.deliveries import Admission, Arrival, Kind
 from worker.store.engine import Store
+from worker.store.leases import ATTEMPTS
+from worker.store.unfinished import Unfinished
 
 LIVE_UNDERWAY = 2
 """Live batches between reading and their rows. More would be smaller ones: each pays the stages' fixed cost,
 and the encoder's for a call, anew; fewer would leave a core idle."""
 
-_NOT_ENRICHED = {Kind.DONE: "duplicate", Kind.STALE: "stale", Kind.CONFLICT: "conflict"}
+_NOT_ENRICHED = {
+    Kind.DONE: "duplicate", Kind.PARKED: "duplicate", Kind.STALE: "stale", Kind.CONFLICT: "conflict",
+}  # fmt: skip
 Welcome = tuple[Admission, Look]
 """What became of an arrival, and the look that was had at it."""
 Parting = tuple[DeadLetter, Journey | Message]
 """A letter, and what ends with it: an event's journey, or a message's entry that never began one."""
+
+
+class Held(FeltsenseError):
+    """Another worker has an event of the message in hand; the message comes again until that one is done."""
+
+    exit_code = 4
+    retryable = True
 
 
 class Stages:
@@ -44,8 +58,11 @@ class Stages:
 
     def __init__(
         self, pipeline: Pipeline, store: Store, *, max_batch_size: int, max_wait_ms: float,
-        faults: Callable[[Sequence[Reflection]], None] | None = None,
+        stall_s: float = 30.0, faults: Callable[[Sequence[Reflection]], None] | None = None,
     ) -> None:  # fmt: skip
+        self.owner = uuid4().hex
+        self.model_version = pipeline.model_version
+        self.progress = Progress(stall_s)
         self._faults = faults
         self._pipeline = pipeline
         self._store = store
@@ -55,6 +72,13 @@ class Stages:
             "arrive", self._accept, then=self._arrived, fail=partial(self._failed, "arrive"),
             max_batch_size=256, max_wait_ms=wait,
         )  # fmt: skip
+        self._trial = Batcher(
+            "trial", self._begin, then=lambda batch, _: self._forward(self._read, batch),
+            fail=partial(self._failed, "trial"), max_batch_size=256, max_wait_ms=0,
+        )  # fmt: skip
+        self._trials = Trials(
+            lambda batch: self._forward(self._read, batch), partial(self._forward, self._trial)
+        )
         self._read = Batcher(
             "read", self._look, then=self._seen, fail=partial(self._failed, "read"),
             max_batch_size=size, max_wait_ms=wait, live_turn=self._underway.acquire,
@@ -72,7 +96,7 @@ class Stages:
             max_batch_size=256, max_wait_ms=0,
         )  # fmt: skip
         self._all: tuple[Batcher[Any, Any], ...] = (
-            self._arrive, self._read, self._appraise, self._settle, self._park,
+            self._arrive, self._trial, self._read, self._appraise, self._settle, self._park,
         )  # fmt: skip
 
     def __enter__(self) -> Self:
@@ -90,6 +114,7 @@ class Stages:
         """Shutdown has begun: finish what can be finished, give back what waits for a lost service."""
         for stage in self._all:
             stage.hurry()
+        self._trials.hurry()
 
     def enrich(self, entries: Sequence[Entry], *, message_id: str, lane: str) -> dict[str, int]:
         """Takes a message's entries to their rows or dead letters; how many ended how, by outcome.
@@ -111,15 +136,28 @@ class Stages:
         )
         return message.wait()
 
-    def resume(self, reflections: Sequence[Reflection]) -> int:
+    def resume(self, found: Sequence[Unfinished]) -> int:
         """Reads and settles what was accepted earlier and never finished; how many rows that wrote.
 
         What fails by itself is parked. Raises a retryable error when a service stays away until shutdown:
         then what has no row yet is found again.
         """
-        message = Message(f"resumed/{uuid4()}", len(reflections), live=False)
-        self._read.put([Journey(message, one, place, None) for place, one in enumerate(reflections)])
+        message = Message(f"resumed/{uuid4()}", len(found), live=False)
+        onward: list[Journey] = []
+        for place, one in enumerate(found):
+            journey = Journey(message, one.reflection, place, None)
+            journey.attempts = one.attempts
+            if one.message_id is not None and one.position is not None:
+                journey.message_id, journey.place = one.message_id, one.position
+            if one.attempts < ATTEMPTS:
+                onward.append(journey)
+            else:
+                self._exhausted(journey)
+        self._trials.take(onward)
         return message.wait().get("written", 0)
+
+    def _exhausted(self, one: Journey) -> None:
+        self._give_up(one, one.letter("the worker ended or hung", reason="enrichment_crashed"))
 
     def park(self, letter: DeadLetter) -> None:
         """Parks one letter; waits for the database as long as the stage is open."""
@@ -128,7 +166,8 @@ class Stages:
         message.wait()
 
     def _accept(self, batch: Sequence[Journey]) -> list[Welcome]:
-        looks = self._pipeline.look([one.reflection for one in batch])
+        with self.progress.computing():
+            looks = self._pipeline.look([one.reflection for one in batch])
         arrivals = [
             Arrival(
                 reflection=one.reflection,
@@ -146,28 +185,42 @@ class Stages:
             (),
             model_version=self._pipeline.model_version,
             lane=LIVE if batch[0].message.live else BULK,
+            owner=self.owner,
         )
         return list(zip(admissions, looks, strict=True))
 
     def _arrived(self, batch: Sequence[Journey], welcomes: Sequence[Welcome]) -> None:
         onward = []
         for one, (admission, look) in zip(batch, welcomes, strict=True):
-            if not admission.to_enrich:
+            one.attempts = admission.attempts
+            if admission.kind in _NOT_ENRICHED:
                 one.ended(_NOT_ENRICHED[admission.kind])
+            elif admission.kind is Kind.HELD:
+                one.lost(Held("another worker has an event of this message in hand"))
             elif not one.message.claim(one.reflection):
                 one.ended("duplicate")
+            elif admission.kind is Kind.EXHAUSTED:
+                self._exhausted(one)
             else:
                 one.look = look
                 onward.append(one)
-        self._forward(self._read, onward)
+        self._trials.take(onward)
+
+    def _begin(self, batch: Sequence[Journey]) -> list[None]:
+        leases.begin(self._store, [(one.reflection.id, one.reflection.revision) for one in batch], self.owner)
+        return [None] * len(batch)
 
     def _look(self, batch: Sequence[Journey]) -> list[Read]:
+        with self.progress.computing():
+            if self._faults is not None:
+                self._faults([one.reflection for one in batch])
+            return self._read_batch(batch)
+
+    def _read_batch(self, batch: Sequence[Journey]) -> list[Read]:
         if batch[0].message.live and batch[0].turn is None:  # it has one where its batch failed
             turn = Turn(len(batch), self._underway.release)
             for one in batch:
                 one.turn = turn
-        if self._faults is not None:
-            self._faults([one.reflection for one in batch])
         return [Read(batch, self._pipeline)] * len(batch)
 
     def _seen(self, batch: Sequence[Journey], reads: Sequence[Read]) -> None:
@@ -175,10 +228,11 @@ class Stages:
         reads[0].encoded.add_done_callback(lambda _: self._forward(self._appraise, batch))
 
     def _judge(self, batch: Sequence[Journey]) -> list[Appraisal]:
-        for one in batch:
-            if one.read is not None and one.read.failed:  # with its batch: alone it shows if it is the cause
-                Read([one], self._pipeline)
-        return [read_of(one).appraised()[one.row] for one in batch]
+        with self.progress.computing():
+            for one in batch:
+                if read_of(one).failed:  # with its batch: alone it shows whether it is the culprit
+                    Read([one], self._pipeline)
+            return [read_of(one).appraised()[one.row] for one in batch]
 
     def _judged(self, batch: Sequence[Journey], appraisals: Sequence[Appraisal]) -> None:
         for one, appraisal in zip(batch, appraisals, strict=True):
@@ -212,7 +266,8 @@ class Stages:
 
     def _place(self, items: Sequence[tuple[Trace, Timeline]], *, live: bool) -> Sequence[Placement]:
         started = spans.now()
-        placements = self._pipeline.place(items)
+        with self.progress.computing():
+            placements = self._pipeline.place(items)
         spans.record("place", started, size=len(items), live=live)
         return placements
 
@@ -229,7 +284,9 @@ class Stages:
         if getattr(error, "retryable", False):
             one.lost(error)
             return
-        letter = one.letter(f"{stage}: {type(error).__name__}")
+        self._give_up(one, one.letter(f"{stage}: {type(error).__name__}"))
+
+    def _give_up(self, one: Journey, letter: DeadLetter) -> None:
         try:
             self._park.put([(letter, one)], live=one.message.live)
         except Closed as closed:
