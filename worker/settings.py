@@ -133,6 +133,11 @@ class Settings(BaseSettings):
     metrics_port: int = Field(
         default=9464, ge=0, le=65535, description="Prometheus metrics on 127.0.0.1; 0 picks a free one."
     )
+    faults: bool = Field(
+        default=False,
+        description="For tests only: a text with `feltsense-fault:` and `raise`, `hang` or `kill` does that"
+        " to the worker that reads it.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severity logged."
     )

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from worker.service.lifecycle import Service
 
 VISIBILITY_TIMEOUT_S = 60
-"""A message that a killed worker held comes back after this long. One held longer (a lost database) may come
-twice, which costs a look-up."""
+"""For what a worker older than `transport` holds; what one of these holds comes back when it is dead."""
 RESTORE_INTERVAL_S = 5
+"""Between two signs of life of a worker, and two looks for dead ones."""
 HEALTH_CHECK_S = 25
 
 

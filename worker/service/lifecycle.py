@@ -16,6 +16,7 @@ from worker.events.message import LIVE, Entry
 from worker.observability import metrics
 from worker.observability.logging import logger
 from worker.pipeline import Pipeline
+from worker.service.faults import strike
 from worker.service.reconcile import Reconciler
 from worker.service.stages import Stages
 from worker.service.warmup import Warmup
@@ -58,7 +59,11 @@ class Service:
             announce(store, pipeline)
             stages = opened.enter_context(
                 Stages(
-                    pipeline, store, max_batch_size=settings.max_batch_size, max_wait_ms=settings.max_wait_ms
+                    pipeline,
+                    store,
+                    max_batch_size=settings.max_batch_size,
+                    max_wait_ms=settings.max_wait_ms,
+                    faults=strike if settings.faults else None,
                 )
             )
             opened.enter_context(Reconciler(stages, store))

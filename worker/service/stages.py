@@ -9,7 +9,7 @@ stage to stage; what fails on one event is parked for that event alone.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from types import TracebackType
@@ -82,7 +82,11 @@ Appraised = tuple[Appraisal, Read]
 class Stages:
     """The stages of one worker process over one pipeline and one store, open inside a `with` block."""
 
-    def __init__(self, pipeline: Pipeline, store: Store, *, max_batch_size: int, max_wait_ms: float) -> None:
+    def __init__(
+        self, pipeline: Pipeline, store: Store, *, max_batch_size: int, max_wait_ms: float,
+        faults: Callable[[Sequence[Reflection]], None] | None = None,
+    ) -> None:  # fmt: skip
+        self._faults = faults
         self._pipeline = pipeline
         self._store = store
         size, wait = max_batch_size, max_wait_ms
@@ -212,6 +216,8 @@ class Stages:
         return list(zip(admissions, looks, strict=True))
 
     def _look(self, batch: Sequence[tuple[Seen, bool]]) -> list[Reading]:
+        if self._faults is not None:
+            self._faults([reflection for (reflection, _), _ in batch])
         read = Read([seen for seen, _ in batch], self._pipeline, live=batch[0][1])
         return [(read, row) for row in range(len(batch))]
 
