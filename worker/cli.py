@@ -90,6 +90,7 @@ def publish(
             lines,
             settings=settings,
             lane=LIVE if lane is Lane.live else BULK,
+            remember=wait,
             say=shown.say,
             sent=lambda count: shown.tell("published", count, total),
         )
@@ -102,7 +103,7 @@ def publish(
                 rested=lambda n, all_: shown.tell("at rest", n, all_),
             )
     of_these = f", {parked} of them parked" if parked else ""
-    typer.echo(f"{len(done.events)} events published{of_these}{_rejected(done.refused)}", err=True)
+    typer.echo(f"{done.published} events published{of_these}{_rejected(done.refused)}", err=True)
     raise typer.Exit(REJECTED if done.refused or parked else 0)
 
 
