@@ -128,7 +128,8 @@ def show(
     from worker.store.journal import timeline_of
     from worker.store.origins import origins_of
 
-    with Store.open(database_url(_settings()), pool_size=1) as store:
+    settings = _settings()
+    with Store.open(database_url(settings), pool_size=1, text_keys=settings.text_keys) as store:
         rows = timeline_of(store, user)
         origins = origins_of(store, user, with_text=text)
     if not rows:

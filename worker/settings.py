@@ -61,6 +61,21 @@ class Settings(BaseSettings):
     store_text: Literal["keep", "drop"] = Field(
         default="keep", description="Keep the text in `reflections`, or drop it."
     )
+    text_keys: SecretStr | None = Field(
+        default=None,
+        description="Base64 keys of 32 bytes, comma-separated: texts are kept sealed. The first seals, each"
+        " opens.",
+    )
+    retention_text_days: int | None = Field(
+        default=None,
+        ge=1,
+        description="Days until a text (and a dead letter's payload) is dropped; kept when unset.",
+    )
+    retention_days: int | None = Field(
+        default=None,
+        ge=1,
+        description="Days until a reflection goes with all that was made of it; kept when unset.",
+    )
 
     concurrency: int = Field(default=16, ge=1, le=256, description="Celery messages in flight in one worker.")
     max_batch_size: int = Field(

@@ -49,7 +49,11 @@ class Service:
         started = time.perf_counter()
         with ExitStack() as opened:
             store = opened.enter_context(
-                Store.open(settings.database_url, keep_text=settings.store_text == "keep")
+                Store.open(
+                    settings.database_url,
+                    keep_text=settings.store_text == "keep",
+                    text_keys=settings.text_keys,
+                )
             )
             store.ping()
             pipeline = opened.enter_context(Pipeline.open(settings.bundle, settings))

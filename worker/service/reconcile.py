@@ -15,7 +15,11 @@ from worker.events.reflection import Reflection, SelfReport
 from worker.observability.logging import failure, logger
 from worker.service.background import Background
 from worker.service.stages import Stages
-from worker.store.engine import Store
+from worker.store import dead_letters
+from worker.store.dead_letters import DeadLetter
+from worker.store.engine import Cursor, Store
+from worker.store.persons import Opener
+from worker.store.vault import Unopenable
 
 GRACE_S = 300
 """Longer than the broker's visibility timeout: until then the message itself may still come."""
@@ -32,8 +36,9 @@ FROM (
     ORDER BY o.accepted_at LIMIT %(batch)s FOR UPDATE SKIP LOCKED
 ) late
 JOIN reflections r ON r.id = late.reflection_id AND r.revision = late.revision AND r.deleted_at IS NULL
-WHERE d.reflection_id = late.reflection_id AND d.revision = late.revision AND r.text IS NOT NULL
-RETURNING r.id, r.user_id, r.text, r.created_at, r.utc_offset_min, r.lang, r.device, r.timezone,
+WHERE d.reflection_id = late.reflection_id AND d.revision = late.revision
+  AND num_nonnulls(r.text, r.sealed) > 0
+RETURNING r.id, r.user_id, r.text, r.sealed, r.created_at, r.utc_offset_min, r.lang, r.device, r.timezone,
 r.self_valence, r.self_arousal, r.self_emotion, r.consent_training, r.revision, r.digest
 """
 
@@ -70,11 +75,40 @@ class Reconciler(Background):
 
 
 def unfinished(store: Store, *, grace_s: float) -> list[Reflection]:
-    """Leases the oldest accepted deliveries older than `grace_s` whose text is stored, newest revisions
-    only."""
+    """Leases the oldest accepted deliveries older than `grace_s` whose text is stored, newest revisions only.
+
+    One whose text no key opens is parked: its row stays, and its letter names the key.
+    """
     wanted = {"lease": LEASE_S, "grace": grace_s, "batch": BATCH}
-    rows = store.transact(lambda cursor: cursor.execute(_LEASE, wanted).fetchall())
-    return [_reflection(row) for row in rows]
+
+    def work(cursor: Cursor) -> list[Reflection]:
+        rows = cursor.execute(_LEASE, wanted).fetchall()
+        opener = Opener(cursor, store.keyring, {user_id for _, user_id, *_ in rows})
+        found, locked = [], []
+        for key, user_id, text, sealed, *rest in rows:
+            revision = rest[-2]
+            try:
+                plain = opener.text(id=key, revision=revision, user_id=user_id, text=text, sealed=sealed)
+            except Unopenable as error:
+                locked.append(_locked(key, revision, user_id, str(error)))
+            else:
+                found.append(_reflection((key, user_id, plain, *rest)))
+        dead_letters.give_up(cursor, locked, keep_payload=False, keyring=store.keyring)
+        return found
+
+    return store.transact(work)
+
+
+def _locked(key: str, revision: int, user_id: str, why: str) -> DeadLetter:
+    return DeadLetter(
+        message_id=f"resumed/{key}/{revision}",
+        position=0,
+        reason="text_unreadable",
+        detail=why,
+        reflection_id=key,
+        revision=revision,
+        user_id=user_id,
+    )
 
 
 def _reflection(row: Sequence[Any]) -> Reflection:

@@ -260,7 +260,7 @@ class Stages:
 def _once(admitted: Sequence[tuple[Entry, Welcome]], tally: Counter[str]) -> list[tuple[Entry, Seen]]:
     """What is still to be enriched, each revision once however often the message holds it; counts the
     rest."""
-    names = {Kind.DONE: "duplicate", Kind.STALE: "stale", Kind.CONFLICT: "conflict"}
+    names = {Kind.DONE: "duplicate", Kind.STALE: "stale", Kind.CONFLICT: "conflict", Kind.ERASED: "erased"}
     chosen: dict[tuple[str, int], tuple[Entry, Seen]] = {}
     for entry, (admission, look) in admitted:
         reflection = _reflection(entry)

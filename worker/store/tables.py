@@ -70,6 +70,22 @@ class Base(DeclarativeBase):
     }
 
 
+class PersonRow(Base):
+    """One person by the SHA-256 of the user id: data keys (each `wrapped` under the operator's key of its
+    `kids`) and, once erased, until when nothing of theirs is taken."""
+
+    __tablename__ = "persons"
+    __table_args__ = (
+        CheckConstraint("length(person) = 32", name="person"),
+        CheckConstraint("cardinality(kids) = cardinality(wrapped) AND cardinality(kids) < 256", name="kids"),
+    )
+
+    person: Mapped[bytes] = mapped_column(primary_key=True)
+    kids: Mapped[list[str]] = mapped_column(server_default=NOTHING)
+    wrapped: Mapped[list[bytes]] = mapped_column(ARRAY(LargeBinary), server_default=NOTHING)
+    erased_at: Mapped[datetime | None]
+
+
 class ReflectionRow(Base):
     """The newest accepted revision of an event and its lexical risk screen, committed before any model runs.
 
@@ -80,6 +96,7 @@ class ReflectionRow(Base):
     __tablename__ = "reflections"
     __table_args__ = (
         CheckConstraint("revision >= 1", name="revision"),
+        CheckConstraint("num_nonnulls(text, sealed) <= 1", name="sealed"),
         _within("self_valence"),
         _within("self_arousal"),
         _within("screen_score"),
@@ -90,6 +107,7 @@ class ReflectionRow(Base):
             desc("screen_score"),
             postgresql_where=text("screen_level IN ('medium', 'high')"),
         ),
+        Index("reflections_received_at_idx", "received_at", postgresql_using="brin"),
     )
 
     id: Mapped[Key]
@@ -102,6 +120,7 @@ class ReflectionRow(Base):
     lang: Mapped[str | None]
     device: Mapped[str | None]
     text: Mapped[str | None]
+    sealed: Mapped[bytes | None]
     digest: Mapped[bytes]
     self_valence: Mapped[float | None]
     self_arousal: Mapped[float | None]
@@ -227,6 +246,7 @@ class DeadLetterRow(Base):
     field: Mapped[str | None]
     detail: Mapped[str]
     payload: Mapped[bytes | None]
+    sealed: Mapped[bool] = mapped_column(server_default=text("false"))
     attempts: Mapped[int]
     parked_at: Mapped[Stamped]
 
