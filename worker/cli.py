@@ -14,14 +14,13 @@ from contextlib import contextmanager
 from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from worker.commands import privacy
+from worker.commands.configured import settings as _settings
 from worker.errors import FeltsenseError, UsageError
-
-if TYPE_CHECKING:
-    from worker.settings import Settings
 
 EXTENSIONS = "feltsense.commands"
 DEFECT, REJECTED, INTERRUPTED = 1, 3, 130
@@ -43,6 +42,7 @@ app = typer.Typer(
 )
 bundles = typer.Typer(help="Look at a bundle without running it.", **PLAIN)
 app.add_typer(bundles, name="bundle")
+app.add_typer(privacy.commands(PLAIN))
 
 
 class Lane(StrEnum):
@@ -343,24 +343,6 @@ def _fail(message: str, error: Exception, code: int) -> None:
         traceback.print_tb(error.__traceback__)
     typer.echo(message, err=True)
     sys.exit(code)
-
-
-def _settings() -> Settings:
-    """The operator's settings; from here on the process logs as they say."""
-    from pydantic import ValidationError
-
-    from worker.observability import logging
-    from worker.settings import Settings
-
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        name = "_".join(map(str, first["loc"])).upper()
-        raise UsageError(f"setting FELTSENSE_{name}: {first['msg']}") from None
-    # Somebody at a terminal wants the answer; the log is for services, unless it was asked for.
-    logging.configure(settings.log_level if "log_level" in settings.model_fields_set else "warning")
-    return settings
 
 
 @contextmanager

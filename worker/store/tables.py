@@ -154,6 +154,7 @@ class PerceptionRow(Base):
     from.
 
     `risk_score` is the highest uncalibrated flag: calibration flattens ranks, and the risk queue needs them.
+    `repaired_by`: the reflections whose arrival, edit or removal the last repair answered.
     """
 
     __tablename__ = "perceptions"
@@ -201,6 +202,24 @@ class PerceptionRow(Base):
     timings: Mapped[Object]
     enriched_at: Mapped[Stamped]
     repaired_at: Mapped[datetime | None]
+    repaired_by: Mapped[list[str] | None]
+
+
+class RepairRow(Base):
+    """A change in a person's past (`cause`: the reflection) whose far rows are still to be placed again."""
+
+    __tablename__ = "repairs"
+    __table_args__ = (
+        Index("repairs_model_version_id_idx", "model_version", "id"),
+        Index("repairs_user_id_idx", "user_id"),
+    )
+
+    id: Mapped[Serial]
+    user_id: Mapped[Identifier]
+    model_version: Mapped[Identifier]
+    changed_at: Mapped[datetime]
+    cause: Mapped[Identifier]
+    requested_at: Mapped[Stamped]
 
 
 class DeliveryRow(Base):
@@ -275,19 +294,19 @@ class LabelRow(Base):
 
 
 class ModelVersionRow(Base):
-    """A bundle this database has seen. `people` holds the SHA-256 (hex) of the user ids it was trained on."""
+    """A bundle this database has seen. `people` holds the digests (`worker.bundle.people`) of whom it was
+    trained on."""
 
     __tablename__ = "model_versions"
     __table_args__ = (
         UniqueConstraint("digest"),
         Index("model_versions_active_idx", "active", unique=True, postgresql_where=text("active")),
-        Index("model_versions_people_idx", "people", postgresql_using="gin"),
     )
 
     version: Mapped[Key]
     digest: Mapped[str]
     manifest: Mapped[Object]
-    people: Mapped[list[str]] = mapped_column(server_default=NOTHING)
+    people: Mapped[bytes] = mapped_column(server_default=text("''"))
     active: Mapped[bool] = mapped_column(server_default=text("false"))
     registered_at: Mapped[Stamped]
     activated_at: Mapped[datetime | None]
