@@ -10,6 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from tests.support.appraisals import admit, enrich, reflection
+from tests.support.database import everything
 from trainer.data import operator
 from worker.errors import UsageError
 from worker.service import reconcile
@@ -35,17 +36,6 @@ def rows(url: str, query: str) -> list[tuple[object, ...]]:
 
 def texts(store: Store, user_id: str = "u-1") -> dict[str, str | None]:
     return {key: one.text or one.sealed for key, one in origins_of(store, user_id, with_text=True).items()}
-
-
-def everything(url: str) -> bytes:
-    """All that the tables hold, as Postgres itself prints it, bytes both as they are and as hex."""
-    with psycopg.connect(url) as connection:
-        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
-        found = b""
-        for (table,) in tables:
-            with connection.cursor().copy(f'COPY "{table}" TO STDOUT'.encode()) as copy:
-                found += b"".join(bytes(part) for part in copy)
-    return found
 
 
 def test_with_a_key_no_table_holds_a_text_and_it_reads_back_as_written(database_url):

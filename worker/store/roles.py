@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from worker.store.engine import Store
+from worker.store.engine import Cursor, Store
 
 SQL = (Path(__file__).parent / "roles.sql").read_text("utf-8")
 NAMES = tuple(f"feltsense_{name}" for name in ("migrator", "worker", "trainer", "reader", "reviewer"))
@@ -15,5 +15,9 @@ def apply(store: Store) -> None:
 
     Raises StoreRefused when the store's user may not, or a migration is missing; ServiceMissing.
     """
-    # Without parameters the whole file is one call of the simple protocol.
-    store.transact(lambda cursor: cursor.connection.execute(SQL.encode()) and None)
+
+    def work(cursor: Cursor) -> None:
+        # Without parameters, and not on a binary cursor, the whole file is one call.
+        cursor.connection.execute(SQL.encode())
+
+    store.transact(work)
