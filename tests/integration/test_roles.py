@@ -203,9 +203,13 @@ def test_every_table_and_view_is_somebodys_work(store, database_url, logins):
     # given a schema that grows, a table that no role was given is one that nobody thought of
     with psycopg.connect(database_url) as connection:
         found = connection.execute(
-            "SELECT relname FROM pg_class"
-            " WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v') AND NOT EXISTS (SELECT FROM aclexplode(relacl) a JOIN pg_roles r ON r.oid = a.grantee"
-            " WHERE r.rolname LIKE 'feltsense\\_%')"
+            """
+            SELECT relname FROM pg_class
+            WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v') AND NOT EXISTS (
+                SELECT FROM aclexplode(relacl) a JOIN pg_roles r ON r.oid = a.grantee
+                WHERE starts_with(r.rolname, 'feltsense_')
+            )
+            """
         ).fetchall()
     assert found == []
 
