@@ -274,15 +274,21 @@ def bundle_verify(
 ) -> None:
     """Check that a bundle is whole and fits.
 
-    Its format, its feature schema and the digest of every file; nothing of it is run.
+    Its format, its feature schema, the digest of every file and, with FELTSENSE_BUNDLE_KEYS, its signature;
+    nothing of it is run.
 
     \b
     Example: feltsense bundle verify worker/starter
     """
-    from worker.bundle import manifest
+    from worker.bundle import manifest, signature
 
     facts = manifest.read(folder)
-    typer.echo(f"ok: {facts.name} {facts.model_version}, {len(facts.files)} files")
+    keys = _settings().bundle_keys
+    signed = f", signed with key {signature.check(folder, keys)}" if keys is not None else ""
+    typer.echo(f"ok: {facts.name} {facts.model_version}, {len(facts.files)} files{signed}")
+
+
+bundles.command("sign")(privacy.sign)
 
 
 @bundles.command("show")

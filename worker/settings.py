@@ -43,6 +43,11 @@ class Settings(BaseSettings):
         default=Path(".cache"), description="Folder of the exported encoder and compiled models."
     )
     bundle: Path | None = Field(default=None, description="Bundle folder; the starter bundle when unset.")
+    bundle_keys: str | None = Field(
+        default=None,
+        description="Public Ed25519 keys (base64, comma-separated): a bundle that none of them signed is"
+        " refused.",
+    )
     exports: Path | None = Field(
         default=None,
         description="Folder of `feltsense export`, the encoder's graphs for GPU and NPU; none when unset.",

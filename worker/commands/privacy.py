@@ -1,4 +1,5 @@
-"""`feltsense erase`, `retention`, `reseal` and `roles`: what operators owe the people in it."""
+"""`feltsense erase`, `retention`, `reseal`, `roles` and `bundle sign`: what protects people and what is
+theirs."""
 
 from __future__ import annotations
 
@@ -142,6 +143,25 @@ def roles(
     with _store(settings()) as store:
         granted.apply(store)
     typer.echo(f"granted: {', '.join(granted.NAMES)}")
+
+
+def sign(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A bundle folder.")],
+    key: Annotated[Path, typer.Option(metavar="FILE", help="Ed25519 private key, PEM without a password.")],
+) -> None:
+    """Vouch for a bundle.
+
+    Checks that it is whole, signs its manifest and prints the public key: workers whose FELTSENSE_BUNDLE_KEYS
+    hold it take the bundle, and refuse one that nobody signed. Make a key with: openssl genpkey -algorithm
+    ed25519 -out bundle.key
+
+    \b
+    Example: feltsense bundle sign bundles/mine --key bundle.key
+    """
+    from worker.bundle import manifest, signature
+
+    manifest.read(folder)
+    typer.echo(signature.sign(folder, key))
 
 
 def _store(chosen: Settings) -> Store:
