@@ -7,6 +7,7 @@ stages batch what many messages bring at once; forked processes would each load 
 from __future__ import annotations
 
 from contextlib import ExitStack
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery, signals
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 VISIBILITY_TIMEOUT_S = 60
 """For what a worker older than `transport` holds; what one of these holds comes back when it is dead."""
-RESTORE_INTERVAL_S = 5
-"""Between two signs of life of a worker, and two looks for dead ones."""
 HEALTH_CHECK_S = 25
 
 
@@ -58,9 +57,12 @@ def create(settings: Settings) -> App:
         broker_connection_max_retries=None,
         broker_transport_options={
             "visibility_timeout": VISIBILITY_TIMEOUT_S,
-            "unacked_restore_interval": RESTORE_INTERVAL_S,
+            "consumer_ttl": ceil(settings.lease_s),
+            "unacked_restore_interval": settings.lease_s / 3,
             "unacked_restore_throttle": 1,
             "queue_order_strategy": "priority",  # of the queues as listed: live first
+            # The rest is kept for live messages, which would wait for bulk ones to end.
+            "most_held": {BULK: (settings.concurrency + 1) // 2},
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
             "health_check_interval": HEALTH_CHECK_S,
