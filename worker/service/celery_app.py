@@ -6,7 +6,9 @@ stages batch what many messages bring at once; forked processes would each load 
 
 from __future__ import annotations
 
+import socket
 from contextlib import ExitStack
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery, signals
@@ -24,9 +26,14 @@ if TYPE_CHECKING:
 
 VISIBILITY_TIMEOUT_S = 60
 """For what a worker older than `transport` holds; what one of these holds comes back when it is dead."""
-RESTORE_INTERVAL_S = 5
-"""Between two signs of life of a worker, and two looks for dead ones."""
 HEALTH_CHECK_S = 25
+SILENCE = {
+    socket.TCP_KEEPIDLE: 10,
+    socket.TCP_KEEPINTVL: 5,
+    socket.TCP_KEEPCNT: 3,
+    socket.TCP_USER_TIMEOUT: 20_000,
+}
+"""A broker that vanished without a word is given up after 20 s; the kernel's own patience is hours."""
 
 
 class App(Celery):
@@ -58,11 +65,15 @@ def create(settings: Settings) -> App:
         broker_connection_max_retries=None,
         broker_transport_options={
             "visibility_timeout": VISIBILITY_TIMEOUT_S,
-            "unacked_restore_interval": RESTORE_INTERVAL_S,
+            "consumer_ttl": ceil(settings.lease_s),
+            "unacked_restore_interval": settings.lease_s / 3,
             "unacked_restore_throttle": 1,
             "queue_order_strategy": "priority",  # of the queues as listed: live first
+            # The rest is kept for live messages, which would wait for bulk ones to end.
+            "most_held": {BULK: (settings.concurrency + 1) // 2},
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
+            "socket_keepalive_options": SILENCE,
             "health_check_interval": HEALTH_CHECK_S,
         },
     )

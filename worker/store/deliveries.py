@@ -16,7 +16,7 @@ from worker.events.reflection import Reflection
 from worker.store import dead_letters
 from worker.store.dead_letters import DeadLetter
 from worker.store.engine import Cursor, Store
-from worker.store.leases import ATTEMPTS, LEASE_S
+from worker.store.leases import ATTEMPTS, Lease
 
 SEPARATOR = "\x1f"
 """Joins a path to one array element; no emotion's name holds it."""
@@ -154,11 +154,11 @@ def accept(
     *,
     model_version: str,
     lane: str,
-    owner: str | None = None,
+    lease: Lease | None = None,
 ) -> list[Admission]:
     """Store the arrivals and park the rejected ones in one transaction; an admission per arrival, in order.
 
-    `owner` gets the lease on what is to be enriched, and on what is EXHAUSTED. Its work on an event that no
+    `lease` covers what is to be enriched, and what is EXHAUSTED. Its owner's work on an event that no
     attempt was lost of counts as begun; on another it begins with `leases.begin`. A revision stays pinned to
     its first model version until its lease has run out or was given back: then it is this one's.
 
@@ -167,7 +167,7 @@ def accept(
     """
     return store.transact(
         lambda cursor: _accept(
-            cursor, arrivals, parked, model_version, lane, owner, keep_text=store.keep_text
+            cursor, arrivals, parked, model_version, lane, lease, keep_text=store.keep_text
         )
     )
 
@@ -178,13 +178,14 @@ def _accept(
     parked: Sequence[DeadLetter],
     model_version: str,
     lane: str,
-    owner: str | None,
+    lease: Lease | None,
     *,
     keep_text: bool,
 ) -> list[Admission]:
     admissions: dict[int, Admission] = {}
     conflicts: list[DeadLetter] = []
     begun: set[int] = set()
+    owner, lease_s = (None, None) if lease is None else (lease.owner, lease.seconds)
     for places in _rounds(arrivals):
         by_id = {arrivals[place].reflection.id: place for place in places}
         rows = _columns([arrivals[place] for place in places], keep_text=keep_text)
@@ -225,7 +226,6 @@ def _accept(
             [arrivals[place].message_id for place in places],
             [arrivals[place].position for place in places],
         )
-        lease_s = None if owner is None else LEASE_S
         cursor.execute(_PIN, (model_version, lane, owner, lease_s, *columns), prepare=True)
     dead_letters.write(cursor, [*parked, *conflicts], keep_payload=keep_text)
     return [admissions[place] for place in range(len(arrivals))]

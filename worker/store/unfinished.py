@@ -8,7 +8,7 @@ from typing import Any
 
 from worker.events.reflection import Reflection, SelfReport
 from worker.store.engine import Store
-from worker.store.leases import LEASE_S
+from worker.store.leases import Lease
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,13 +42,17 @@ RETURNING d.attempts, d.message_id, d.position, r.id, r.user_id, r.text, r.creat
 """
 
 
-def take(store: Store, owner: str, *, model_version: str, grace_s: float, limit: int) -> list[Unfinished]:
-    """Lease to `owner`, who serves `model_version`, up to `limit` accepted deliveries whose lease (or
+def take(store: Store, lease: Lease, *, model_version: str, grace_s: float, limit: int) -> list[Unfinished]:
+    """Lease to its owner, who serves `model_version`, up to `limit` accepted deliveries whose lease (or
     acceptance, where none had one) ran out more than `grace_s` ago and whose text is stored; oldest first,
     newest revisions only."""
     wanted = {
-        "owner": owner, "version": model_version, "lease": LEASE_S, "grace": grace_s, "limit": limit,
-    }  # fmt: skip
+        "owner": lease.owner,
+        "version": model_version,
+        "lease": lease.seconds,
+        "grace": grace_s,
+        "limit": limit,
+    }
     rows = store.transact(lambda cursor: cursor.execute(_TAKE, wanted).fetchall())
     return [
         Unfinished(reflection=_reflection(row), attempts=attempts, message_id=message_id, position=position)
