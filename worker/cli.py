@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from worker.commands.work import work
 from worker.errors import FeltsenseError, UsageError
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ app = typer.Typer(
 )
 bundles = typer.Typer(help="Look at a bundle without running it.", **PLAIN)
 app.add_typer(bundles, name="bundle")
+app.command()(work)
 
 
 class Lane(StrEnum):

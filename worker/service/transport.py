@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from queue import Empty
 from time import monotonic, time
 from typing import Any
@@ -116,6 +116,8 @@ class QoS(redis.QoS):
             oldest = time() - self.visibility_timeout
             for tag in client.eval(_RESTORE_DEAD, 3, *keys, oldest, prefix, channel.consumer_ttl):
                 super().restore_by_tag(tag.decode(), client)  # type: ignore[no-untyped-call]
+        if channel.sign is not None:
+            channel.sign()
 
     @property
     def _held(self) -> tuple[str, str]:
@@ -127,6 +129,7 @@ class Channel(redis.Channel):
 
     QoS = QoS
     consumer_ttl = CONSUMER_TTL_S
+    sign: Callable[[], None] | None = None
     most_held: Mapping[str, int] = {}
     _in_poll: Any
     _brpop_sent_at: Any
@@ -134,6 +137,7 @@ class Channel(redis.Channel):
         *redis.Channel.from_transport_options,
         "consumer_ttl",
         "most_held",
+        "sign",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
