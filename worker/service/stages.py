@@ -213,8 +213,6 @@ class Stages:
 
     def _look(self, batch: Sequence[Journey]) -> list[Read]:
         with self.progress.computing():
-            if self._faults is not None:
-                self._faults([one.reflection for one in batch])
             return self._read_batch(batch)
 
     def _read_batch(self, batch: Sequence[Journey]) -> list[Read]:
