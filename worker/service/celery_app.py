@@ -6,7 +6,9 @@ stages batch what many messages bring at once; forked processes would each load 
 
 from __future__ import annotations
 
+import os
 import socket
+import threading
 from contextlib import ExitStack
 from math import ceil
 from typing import TYPE_CHECKING, Any
@@ -86,6 +88,16 @@ def create(settings: Settings) -> App:
     return app
 
 
+def thread_died(died: threading.ExceptHookArgs) -> None:
+    """A thread that ends of a defect ends the worker: what is left of one keeps its leases and finishes
+    nothing. Python's own hook would also print the error's words."""
+    if died.exc_value is None or isinstance(died.exc_value, SystemExit):
+        return
+    name = died.thread.name if died.thread is not None else None
+    logger.critical("thread_died", thread=name, **failure(died.exc_value))
+    os._exit(1)
+
+
 def _lane(name: str) -> Queue:
     # As a bare client's `send_task(queue=name)` declares it.
     return Queue(name, Exchange(name), routing_key=name)  # type: ignore[no-untyped-call]
@@ -105,6 +117,7 @@ def _connect(app: App, settings: Settings, consumption: Consumption) -> None:
     @signals.worker_init.connect(weak=False)
     def start(**_: Any) -> None:
         logging.configure(settings.log_level)
+        threading.excepthook = thread_died
         heap.limit()
         logger.info("worker_starting")
         try:
