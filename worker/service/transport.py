@@ -91,6 +91,11 @@ class QoS(redis.QoS):
             super().append(message, delivery_tag)  # type: ignore[no-untyped-call]
 
     def restore_unacked(self, client: Any = None) -> None:
+        if self.channel.connection.client is None:
+            # The connection was lost and let go of before its channel, which can reach no broker any more.
+            # What it holds comes back when its key runs out.
+            self._delivered.clear()
+            return
         with self.channel.conn_or_acquire(client) as client:
             for tag in reversed(self._delivered):
                 self.restore_by_tag(tag, client)
