@@ -14,15 +14,14 @@ from contextlib import contextmanager
 from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from worker.commands import dead_letters
+from worker.commands.configured import settings as _settings
 from worker.commands.work import work
 from worker.errors import FeltsenseError, UsageError
-
-if TYPE_CHECKING:
-    from worker.settings import Settings
 
 EXTENSIONS = "feltsense.commands"
 DEFECT, REJECTED, INTERRUPTED = 1, 3, 130
@@ -45,6 +44,7 @@ app = typer.Typer(
 bundles = typer.Typer(help="Look at a bundle without running it.", **PLAIN)
 app.add_typer(bundles, name="bundle")
 app.command()(work)
+app.add_typer(dead_letters.commands(PLAIN), name="dead-letters")
 
 
 class Lane(StrEnum):
@@ -92,6 +92,7 @@ def publish(
             lines,
             settings=settings,
             lane=LIVE if lane is Lane.live else BULK,
+            remember=wait,
             say=shown.say,
             sent=lambda count: shown.tell("published", count, total),
         )
@@ -104,7 +105,7 @@ def publish(
                 rested=lambda n, all_: shown.tell("at rest", n, all_),
             )
     of_these = f", {parked} of them parked" if parked else ""
-    typer.echo(f"{len(done.events)} events published{of_these}{_rejected(done.refused)}", err=True)
+    typer.echo(f"{done.published} events published{of_these}{_rejected(done.refused)}", err=True)
     raise typer.Exit(REJECTED if done.refused or parked else 0)
 
 
@@ -344,24 +345,6 @@ def _fail(message: str, error: Exception, code: int) -> None:
         traceback.print_tb(error.__traceback__)
     typer.echo(message, err=True)
     sys.exit(code)
-
-
-def _settings() -> Settings:
-    """The operator's settings; from here on the process logs as they say."""
-    from pydantic import ValidationError
-
-    from worker.observability import logging
-    from worker.settings import Settings
-
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        name = "_".join(map(str, first["loc"])).upper()
-        raise UsageError(f"setting FELTSENSE_{name}: {first['msg']}") from None
-    # Somebody at a terminal wants the answer; the log is for services, unless it was asked for.
-    logging.configure(settings.log_level if "log_level" in settings.model_fields_set else "warning")
-    return settings
 
 
 @contextmanager

@@ -50,6 +50,11 @@ class Settings(BaseSettings):
     broker_url: str | None = Field(
         default=None, description="Redis-protocol URL; an embedded Valkey when unset."
     )
+    broker_memory_mb: int = Field(
+        default=1024,
+        ge=16,
+        description="Most the embedded Valkey's queue may take; a full one refuses messages by name.",
+    )
     database_url: str | None = Field(
         default=None, description="Postgres URL; an embedded Postgres when unset."
     )

@@ -18,6 +18,11 @@ from worker.errors import ServiceMissing
 
 MACHINES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
 ATTEMPTS = 3
+MEMORY_MB = 1024
+"""Most the queue may take: some 500,000 short events."""
+MESSAGE_MB = 64
+"""Longest message it takes: 256 of the longest events, sealed, and as much again. A worker holds some of them
+at once, whole."""
 
 
 class Valkey:
@@ -26,6 +31,7 @@ class Valkey:
     `port` 0 takes a free one at each start. A machine that loses power may lose the last second of what was
     accepted (`appendfsync everysec`); who needs that second runs their own broker with `appendfsync always`.
     A `password` of the caller's own keeps the URL over a restart; without one it is new at each start.
+    From `memory_mb` on it refuses messages, and the worker goes on taking those that it has.
     """
 
     def __init__(
@@ -37,6 +43,7 @@ class Valkey:
         keep_open: tuple[int, ...] = (),
         password: str | None = None,
         appendfsync: Literal["everysec", "always"] = "everysec",
+        memory_mb: int = MEMORY_MB,
     ) -> None:
         self._folder = folder
         self._log = log
@@ -44,6 +51,7 @@ class Valkey:
         self._keep_open = keep_open
         self._password = password
         self._appendfsync = appendfsync
+        self._memory_mb = memory_mb
         self.process: Process | None = None
         self.url = ""
 
@@ -91,6 +99,12 @@ class Valkey:
             f"appendonly yes\nappendfsync {self._appendfsync}\nmaxmemory-policy noeviction\n"
             # The append-only file is the whole truth; a snapshot beside it would only cost a fork.
             'save ""\n'
+            # Full, it refuses another message by name; without a limit the machine would run out instead.
+            f"maxmemory {self._memory_mb}mb\n"
+            f"proto-max-bulk-len {MESSAGE_MB}mb\n"
+            # What these logs keep of a slow or large command is its arguments, hence events.
+            "commandlog-execution-slower-than -1\ncommandlog-request-larger-than -1\n"
+            "commandlog-reply-larger-than -1\n"
         )
         return path
 

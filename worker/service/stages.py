@@ -220,7 +220,7 @@ class Stages:
             turn = Turn(len(batch), self._underway.release)
             for one in batch:
                 one.turn = turn
-        if self._faults is not None:
+        if self._faults is not None:  # now that the batch has its turn: each item alone must not give it back
             self._faults([one.reflection for one in batch])
         return [Read(batch, self._pipeline)] * len(batch)
 
@@ -231,9 +231,7 @@ class Stages:
     def _judge(self, batch: Sequence[Journey]) -> list[Appraisal]:
         with self.progress.computing():
             for one in batch:
-                if (
-                    one.read is not None and one.read.failed
-                ):  # with its batch: alone it shows if it is the cause
+                if read_of(one).failed:  # with its batch: alone it shows whether it is the culprit
                     Read([one], self._pipeline)
             return [read_of(one).appraised()[one.row] for one in batch]
 

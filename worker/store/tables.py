@@ -237,6 +237,7 @@ class DeadLetterRow(Base):
     payload: Mapped[bytes | None]
     attempts: Mapped[int]
     parked_at: Mapped[Stamped]
+    retried_at: Mapped[datetime | None]
 
 
 class LabelRow(Base):
