@@ -167,6 +167,4 @@ def line(done: dict[str, Any], rounds: int) -> str:
         told += f"; {done['refused_publishings']} publishings refused"
     if done["said"]:
         told += f"; {done['said']}"
-    if done["idle_hosts"]:
-        told += f"; hosts that took nothing: {done['idle_hosts']}"
     return told

@@ -141,6 +141,19 @@ def test_recoveries_are_told_by_kind_and_one_that_never_came_is_not_hidden():
     }
 
 
+@pytest.mark.parametrize(
+    ("idle", "times"),
+    [
+        ([[0], [1], [0]], 0),
+        ([[0], [0], [], [0]], 0),
+        ([[0, 1], [0], [0], [0]], 1),
+        ([[1], [1, 0], [0, 1], [0]], 2),
+    ],
+)
+def test_a_worker_is_deaf_that_took_nothing_for_three_rounds_on_end(idle, times):
+    assert report.deaf([{"idle_hosts": hosts} for hosts in idle]) == times
+
+
 @pytest.fixture
 def line():
     """A line to a server that echoes; its proxy."""
