@@ -16,7 +16,7 @@ from worker.events.reflection import Reflection
 from worker.store import dead_letters, persons
 from worker.store.dead_letters import DeadLetter
 from worker.store.engine import Cursor, Store
-from worker.store.leases import ATTEMPTS, LEASE_S
+from worker.store.leases import ATTEMPTS, Lease
 from worker.store.persons import Person
 from worker.store.vault import Keyring, place_of_text
 
@@ -158,11 +158,11 @@ def accept(
     *,
     model_version: str,
     lane: str,
-    owner: str | None = None,
+    lease: Lease | None = None,
 ) -> list[Admission]:
     """Store the arrivals and park the rejected ones in one transaction; an admission per arrival, in order.
 
-    `owner` gets the lease on what is to be enriched, and on what is EXHAUSTED. Its work on an event that no
+    `lease` covers what is to be enriched, and what is EXHAUSTED. Its owner's work on an event that no
     attempt was lost of counts as begun; on another it begins with `leases.begin`. A revision stays pinned to
     its first model version until its lease has run out or was given back: then it is this one's.
 
@@ -176,7 +176,7 @@ def accept(
             parked,
             model_version,
             lane,
-            owner,
+            lease,
             keep_text=store.keep_text,
             keyring=store.keyring,
         )
@@ -189,7 +189,7 @@ def _accept(
     parked: Sequence[DeadLetter],
     model_version: str,
     lane: str,
-    owner: str | None,
+    lease: Lease | None,
     *,
     keep_text: bool,
     keyring: Keyring | None,
@@ -197,6 +197,7 @@ def _accept(
     admissions: dict[int, Admission] = {}
     refused: list[DeadLetter] = []
     begun: set[int] = set()
+    owner, lease_s = (None, None) if lease is None else (lease.owner, lease.seconds)
     writers = {arrival.reflection.user_id for arrival in arrivals}
     people = persons.meet(cursor, writers, keyring if keep_text else None) if writers else {}
     for place, arrival in enumerate(arrivals):
@@ -245,7 +246,6 @@ def _accept(
             [arrivals[place].message_id for place in places],
             [arrivals[place].position for place in places],
         )
-        lease_s = None if owner is None else LEASE_S
         cursor.execute(_PIN, (model_version, lane, owner, lease_s, *columns), prepare=True)
     dead_letters.write(cursor, [*parked, *refused], keep_payload=keep_text, keyring=keyring)
     return [admissions[place] for place in range(len(arrivals))]
