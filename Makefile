@@ -13,7 +13,7 @@ COMPILE := $(BIN)/python -m piptools compile --quiet --upgrade --strip-extras --
 export PIP_ROOT_USER_ACTION := ignore
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: help demo test check bench bench-training bundle lock clean
+.PHONY: help demo test check bench bench-training fuzz bundle lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo "make check                      lint, format, types, import contracts"
 	@echo "make bench [DATA=events.jsonl] [QUICK=1]  compare with the machine's limit and two peers; writes bench/results.json"
 	@echo "make bench-training DATA=folder  measure training; ARGS='--plans quick full' adds whole rebuilds"
+	@echo "make fuzz [CASES=200000] [SEED=1]  wrong messages and files: no crash, no hang, every refusal named"
 	@echo "make bundle DATA=folder         rebuild the starter bundle from the corpora in folder"
 	@echo "make lock                       re-resolve the pinned dependencies"
 	@echo "make clean                      remove the instance's data, caches and the virtual environments"
@@ -72,6 +73,9 @@ bench: $(VENV)/.dev
 
 bench-training: $(VENV)/.dev
 	@exec $(BIN)/python -m benchmarks.training $(DATA) $(ARGS)
+
+fuzz: $(VENV)/.dev
+	@exec $(BIN)/python -m benchmarks.fuzz $(if $(CASES),--cases $(CASES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 bundle: $(VENV)/.dev
 	@exec $(BIN)/python -m trainer.rebuild $(DATA) $(ARGS)
