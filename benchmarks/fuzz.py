@@ -66,10 +66,12 @@ def main() -> None:
     print(table(reports))
     print(f"{total} cases in {time.monotonic() - begun:.0f} s, seed {options.seed}")
     failures = [failure for report in reports.values() for failure in report.failures]
-    for one in failures[:40]:
-        print(
-            f"{one.kind}: {one.what}\n  again: --target {one.target} --case {one.case} --seed {options.seed}"
-        )
+    alike: dict[tuple[str, str, str], list[int]] = {}
+    for one in failures:
+        alike.setdefault((one.target, one.kind, " ".join(one.what.split())), []).append(one.case)
+    for (name, kind, what), cases in alike.items():
+        print(f"{kind} ({len(cases)} times): {what}")
+        print(f"  again: --target {name} --case {cases[0]} --seed {options.seed}")
     print(f"{len(failures)} crashed, hung or ended without a name")
     sys.exit(1 if failures else 0)
 

@@ -20,6 +20,7 @@ import typer
 
 from worker.commands import dead_letters
 from worker.commands.configured import settings as _settings
+from worker.commands.work import work
 from worker.errors import FeltsenseError, UsageError
 
 EXTENSIONS = "feltsense.commands"
@@ -43,6 +44,7 @@ app = typer.Typer(
 bundles = typer.Typer(help="Look at a bundle without running it.", **PLAIN)
 app.add_typer(bundles, name="bundle")
 app.add_typer(dead_letters.commands(PLAIN), name="dead-letters")
+app.command()(work)
 
 
 class Lane(StrEnum):

@@ -67,12 +67,29 @@ class Settings(BaseSettings):
         default="keep", description="Keep the text in `reflections`, or drop it."
     )
 
-    concurrency: int = Field(default=16, ge=1, le=256, description="Celery messages in flight in one worker.")
+    concurrency: int = Field(
+        default=128,
+        ge=1,
+        le=256,
+        description="Celery messages in flight in one worker, at most half of them bulk.",
+    )
     max_batch_size: int = Field(
         default=256, ge=1, le=1024, description="Most reflections a stage takes at once."
     )
     max_wait_ms: float = Field(
         default=2.0, ge=0, le=1000, description="Longest wait of the bulk lane for a batch to fill."
+    )
+    lease_s: float = Field(
+        default=15.0,
+        ge=1,
+        le=3600,
+        description="A worker silent for this long is lost: what it had in hand goes to another.",
+    )
+    stall_s: float = Field(
+        default=30.0,
+        ge=1,
+        le=3600,
+        description="A stage that computes for longer on one batch hangs: the worker is ended.",
     )
     token_budget: int = Field(
         default=256,

@@ -111,7 +111,8 @@ def _change(random: Random, place: Any, *, foreign: bool) -> None:
     new = value(random, foreign=foreign)
     if isinstance(place, list):
         at = random.randrange(len(place) + 1)
-        place[at : at + random.randrange(2)] = [new] * random.choice((1, 1, 1, 2, 300))
+        many = 1 if isinstance(new, list | dict) else random.choice((1, 1, 2, 300))  # lists of lists explode
+        place[at : at + random.randrange(2)] = [new] * many
         return
     key = random.choice(list(place)) if place else "x"
     match random.randrange(4):

@@ -144,3 +144,16 @@ def test_a_full_broker_can_still_be_emptied(valkey: str, broker: redis.Redis) ->
             assert broker.hlen("unacked") == 0
         finally:
             broker.config_set("maxmemory", 0)
+
+
+def test_a_queue_with_a_limit_leaves_room_for_the_others(valkey: str, broker: redis.Redis) -> None:
+    put(valkey, *(f"b{n}" for n in range(6)))
+    with consumer(valkey, room=4, most_held={BULK: 2}) as (channel, bodies):
+        take(channel)
+        assert bodies == ["b0", "b1"]
+        put(valkey, "l1", "l2", queue=LIVE)
+        take(channel)
+        assert bodies[2:] == ["l1", "l2"]
+        channel.basic_ack(next(iter(channel.qos._delivered)))
+        take(channel)
+        assert bodies[4:] == ["b2"]

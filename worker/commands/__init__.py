@@ -1,1 +1,1 @@
-"""Commands of `feltsense` with sub-commands of their own; `worker/cli.py` registers them."""
+"""Commands of `feltsense`, one a file."""

@@ -66,6 +66,7 @@ REASONS: Mapping[str, str] = {
     "conflicting_content": "The same id and revision came before with other content.",
     "user_changed": "The same id came before from another user.",
     "enrichment_failed": "The event was accepted, and a stage of the pipeline failed on it alone.",
+    "enrichment_crashed": "The event was accepted, and three workers crashed or hung on it, the last alone.",
 }
 """Stable codes of `dead_letters.reason` and what each one means."""
 

@@ -58,7 +58,7 @@ class TemporalNet:
                     for part in network.inputs
                 }
             )
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             raise BundleRefused(ir.parent, f"{ir.name} is no graph that OpenVINO reads") from error
         digest = hashlib.sha256(ir.read_bytes() + ir.with_suffix(".bin").read_bytes()).hexdigest()
         component = Component(

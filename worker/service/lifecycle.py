@@ -17,6 +17,7 @@ from worker.observability import metrics
 from worker.observability.logging import logger
 from worker.pipeline import Pipeline
 from worker.service.faults import strike
+from worker.service.heartbeat import Heartbeat
 from worker.service.reconcile import Reconciler
 from worker.service.stages import Stages
 from worker.service.warmup import Warmup
@@ -57,15 +58,18 @@ class Service:
             warmup = Warmup(pipeline.warm())
             warmup.begin()
             announce(store, pipeline)
-            stages = opened.enter_context(
-                Stages(
-                    pipeline,
-                    store,
-                    max_batch_size=settings.max_batch_size,
-                    max_wait_ms=settings.max_wait_ms,
-                    faults=strike if settings.faults else None,
-                )
+            stages = Stages(
+                pipeline,
+                store,
+                max_batch_size=settings.max_batch_size,
+                max_wait_ms=settings.max_wait_ms,
+                lease_s=settings.lease_s,
+                stall_s=settings.stall_s,
+                faults=strike if settings.faults else None,
             )
+            # Behind the stages at the end: what they cannot finish is given back.
+            opened.enter_context(Heartbeat(store, stages.lease, lambda: not stages.progress.stalled()))
+            opened.enter_context(stages)
             opened.enter_context(Reconciler(stages, store))
             opened.enter_context(warmup)
             server, port = metrics.serve(settings.metrics_port)

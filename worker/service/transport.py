@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import json
 import uuid
+from collections.abc import Callable, Mapping
 from queue import Empty
 from time import monotonic, time
 from typing import Any
@@ -31,7 +32,8 @@ _OWNED = "consumer:"
 _FETCH = """
 local taken, room = {}, tonumber(ARGV[1])
 for i = 4, #KEYS do
-  local entries = room > 0 and redis.call('RPOP', KEYS[i], room) or {}
+  local most = math.min(room, tonumber(ARGV[i + 2]))
+  local entries = most > 0 and redis.call('RPOP', KEYS[i], most) or {}
   for _, entry in ipairs(entries) do
     local tag = string.format('%s%012d', ARGV[3], ARGV[4] + #taken / 3)
     redis.call('HSET', KEYS[1], tag, '[' .. entry .. ',"",' .. cjson.encode(KEYS[i]) .. ']')
@@ -109,6 +111,8 @@ class QoS(redis.QoS):
             oldest = time() - self.visibility_timeout
             for tag in client.eval(_RESTORE_DEAD, 3, *keys, oldest, prefix, channel.consumer_ttl):
                 super().restore_by_tag(tag.decode(), client)  # type: ignore[no-untyped-call]
+        if channel.sign is not None:
+            channel.sign()
 
     @property
     def _held(self) -> tuple[str, str]:
@@ -120,11 +124,15 @@ class Channel(redis.Channel):
 
     QoS = QoS
     consumer_ttl = CONSUMER_TTL_S
+    sign: Callable[[], None] | None = None
+    most_held: Mapping[str, int] = {}
     _in_poll: Any
     _brpop_sent_at: Any
     from_transport_options: tuple[str, ...] = (  # type: ignore[assignment]  # kombu counts them in the type
         *redis.Channel.from_transport_options,
         "consumer_ttl",
+        "most_held",
+        "sign",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -148,11 +156,12 @@ class Channel(redis.Channel):
             super()._brpop_start(timeout)  # type: ignore[no-untyped-call]
         elif lists := self._lists():
             room = self.qos.can_consume_max_estimate()
+            room = FETCH_MOST if room is None else room
             keys = (*self.qos._held, self.alive_key, *lists)
             self._ask(
                 "EVAL", _FETCH, len(keys), *keys,
-                FETCH_MOST if room is None else room, time(), f"{self.consumer}/", self._fetched,
-                self.consumer_ttl,
+                room, time(), f"{self.consumer}/", self._fetched, self.consumer_ttl,
+                *(self._room_for(one, room) for one in lists),
             )  # fmt: skip
 
     def _lists(self) -> list[str]:
@@ -162,6 +171,21 @@ class Channel(redis.Channel):
             for queue in queues
             for step in self.priority_steps
         ]
+
+    def _room_for(self, source: str, room: int) -> int:
+        """How many more entries of a list may be held, where `most_held` limits its queue."""
+        queue = self._queue_of(source)
+        if queue not in self.most_held:
+            return room
+        acknowledged: set[str] = self.qos._dirty
+        held: int = sum(
+            message is not None and message.delivery_info["routing_key"] == queue and tag not in acknowledged
+            for tag, message in self.qos._delivered.items()
+        )
+        return max(0, min(room, int(self.most_held[queue]) - held))
+
+    def _queue_of(self, source: str) -> str:
+        return source.rsplit(self.sep, 1)[0]
 
     def _ask(self, command: str, *args: Any) -> None:
         connection = self.client.connection
@@ -201,7 +225,7 @@ class Channel(redis.Channel):
         for source, tag, entry in taken:
             message = json.loads(readable(entry))
             message["properties"]["delivery_tag"] = tag.decode()
-            self.connection._deliver(message, source.decode().rsplit(self.sep, 1)[0])
+            self.connection._deliver(message, self._queue_of(source.decode()))
 
 
 class Transport(redis.Transport):

@@ -8,7 +8,8 @@ from datetime import datetime
 
 from worker.store import models
 from worker.store.engine import Cursor, Store
-from worker.store.perceptions import Place, affected_by, lock_persons, repair
+from worker.store.perceptions import Place, affected_by, repair
+from worker.store.persons import lock_persons
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
