@@ -61,7 +61,7 @@ def fill(store: Store, url: str) -> None:
             "INSERT INTO reviews (reflection_id, revision, reviewer, decision) VALUES ('r0', 1, 'x', 'read')"
         )
         connection.execute(
-            "INSERT INTO repairs (user_id, model_version, changed_at, cause) VALUES ('u-1', 'v1', now(), 'r0')"
+            "INSERT INTO repairs (user_id, model_version, changed_at, cause) VALUES ('u', 'v', now(), 'r0')"
         )
         empty = [
             name

@@ -14,6 +14,7 @@ from sqlalchemy import exc as sa
 from sqlalchemy.engine import URL
 
 from worker.errors import FeltsenseError, ServiceMissing, UsageError
+from worker.store.acquaintances import Acquaintances
 from worker.store.vault import Keyring
 
 Cursor = psycopg.Cursor[tuple[Any, ...]]
@@ -49,6 +50,7 @@ class Store:
         self.address = address
         self.keep_text = keep_text
         self.keyring = keyring
+        self.acquaintances = Acquaintances()
 
     @classmethod
     def open(
