@@ -1,5 +1,7 @@
 """What happens to an arrival, on a real Postgres: admitted, recognised, parked, finished, removed."""
 
+import os
+import socket
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -506,3 +508,19 @@ def test_counts_and_users_add_up(store):
     first, second = journal.users(store)
     assert (first.user_id, first.reflections, second.reflections) == ("u-0", 3, 2)
     assert first.first == given[0].created_at
+
+
+def test_both_ends_give_up_a_peer_that_vanished_without_a_word(store):
+    def asked(cursor):
+        with socket.socket(fileno=os.dup(cursor.connection.fileno())) as line:
+            client = [
+                line.getsockopt(socket.IPPROTO_TCP, name)
+                for name in (socket.TCP_KEEPIDLE, socket.TCP_USER_TIMEOUT)
+            ]
+        server = [
+            cursor.execute(f"SHOW {name}").fetchone()[0]
+            for name in ("tcp_keepalives_idle", "tcp_user_timeout")
+        ]
+        return client, server
+
+    assert store.transact(asked) == ([10, 20_000], ["10", "20000"])

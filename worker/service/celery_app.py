@@ -6,6 +6,9 @@ stages batch what many messages bring at once; forked processes would each load 
 
 from __future__ import annotations
 
+import os
+import socket
+import threading
 from contextlib import ExitStack
 from math import ceil
 from typing import TYPE_CHECKING, Any
@@ -28,6 +31,13 @@ if TYPE_CHECKING:
 VISIBILITY_TIMEOUT_S = 60
 """For what a worker older than `transport` holds; what one of these holds comes back when it is dead."""
 HEALTH_CHECK_S = 25
+SILENCE = {
+    socket.TCP_KEEPIDLE: 10,
+    socket.TCP_KEEPINTVL: 5,
+    socket.TCP_KEEPCNT: 3,
+    socket.TCP_USER_TIMEOUT: 20_000,
+}
+"""A broker that vanished without a word is given up after 20 s; the kernel's own patience is hours."""
 
 
 class App(Celery):
@@ -70,12 +80,23 @@ def create(settings: Settings) -> App:
             "sign": consumption.sign,
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
+            "socket_keepalive_options": SILENCE,
             "health_check_interval": HEALTH_CHECK_S,
         },
     )
     tasks.register(app)
     _connect(app, settings, consumption)
     return app
+
+
+def thread_died(died: threading.ExceptHookArgs) -> None:
+    """A thread that ends of a defect ends the worker: what is left of one keeps its leases and finishes
+    nothing. Python's own hook would also print the error's words."""
+    if died.exc_value is None or isinstance(died.exc_value, SystemExit):
+        return
+    name = died.thread.name if died.thread is not None else None
+    logger.critical("thread_died", thread=name, **failure(died.exc_value))
+    os._exit(1)
 
 
 def _lane(name: str) -> Queue:
@@ -97,6 +118,7 @@ def _connect(app: App, settings: Settings, consumption: Consumption) -> None:
     @signals.worker_init.connect(weak=False)
     def start(**_: Any) -> None:
         logging.configure(settings.log_level)
+        threading.excepthook = thread_died
         heap.limit()
         logger.info("worker_starting")
         try:

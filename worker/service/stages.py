@@ -214,8 +214,6 @@ class Stages:
 
     def _look(self, batch: Sequence[Journey]) -> list[Read]:
         with self.progress.computing():
-            if self._faults is not None:
-                self._faults([one.reflection for one in batch])
             return self._read_batch(batch)
 
     def _read_batch(self, batch: Sequence[Journey]) -> list[Read]:
@@ -223,6 +221,8 @@ class Stages:
             turn = Turn(len(batch), self._underway.release)
             for one in batch:
                 one.turn = turn
+        if self._faults is not None:  # now that the batch has its turn: each item alone must not give it back
+            self._faults([one.reflection for one in batch])
         return [Read(batch, self._pipeline)] * len(batch)
 
     def _seen(self, batch: Sequence[Journey], reads: Sequence[Read]) -> None:
