@@ -19,7 +19,7 @@ from typing import Any
 from kombu.transport import TRANSPORT_ALIASES, redis, virtual
 from redis.exceptions import OutOfMemoryError
 
-CONSUMER_TTL_S = 15
+CONSUMER_TTL_S = 16
 """A consumer that has not been heard of for this long is dead. Its sign of life is every restore interval."""
 FETCH_MOST = 256
 """Entries taken at once where the prefetch has no limit."""
