@@ -107,11 +107,12 @@ def mountable() -> bool:
 def _limit(pids: Iterable[int], size: str) -> None:
     for pid in filter(alive, pids):
         try:
-            owner = Path(f"/proc/{pid}").stat().st_uid
+            owner = Path(f"/proc/{pid}").stat()
             # By the server's own account: root in a container may not do it to another's process.
             done = subprocess.run(
                 ["prlimit", "--pid", str(pid), f"--fsize={size}:unlimited"],  # noqa: S607  as below
-                user=owner if owner != os.geteuid() else None,
+                user=owner.st_uid if owner.st_uid != os.geteuid() else None,
+                group=owner.st_gid if owner.st_uid != os.geteuid() else None,
                 capture_output=True,
                 text=True,
             )
