@@ -39,6 +39,7 @@ and the encoder's for a call, anew; fewer would leave a core idle."""
 
 _NOT_ENRICHED = {
     Kind.DONE: "duplicate", Kind.PARKED: "duplicate", Kind.STALE: "stale", Kind.CONFLICT: "conflict",
+    Kind.ERASED: "erased",
 }  # fmt: skip
 Welcome = tuple[Admission, Look]
 """What became of an arrival, and the look that was had at it."""

@@ -8,11 +8,13 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, cast
 
 import psycopg
+from pydantic import SecretStr
 from sqlalchemy import Engine, create_engine, make_url
 from sqlalchemy import exc as sa
 from sqlalchemy.engine import URL
 
 from worker.errors import FeltsenseError, ServiceMissing, UsageError
+from worker.store.vault import Keyring
 
 Cursor = psycopg.Cursor[tuple[Any, ...]]
 T = TypeVar("T")
@@ -59,18 +61,27 @@ class _Stale(Exception):
 class Store:
     """A pool of connections. Open it with `Store.open(url)`, preferably in a `with` statement."""
 
-    def __init__(self, engine: Engine, address: str, *, keep_text: bool) -> None:
+    def __init__(self, engine: Engine, address: str, *, keep_text: bool, keyring: Keyring | None) -> None:
         self._engine = engine
         self.address = address
         self.keep_text = keep_text
+        self.keyring = keyring
 
     @classmethod
-    def open(cls, database_url: str, *, pool_size: int = 8, keep_text: bool = True) -> Self:
+    def open(
+        cls,
+        database_url: str,
+        *,
+        pool_size: int = 8,
+        keep_text: bool = True,
+        text_keys: SecretStr | None = None,
+    ) -> Self:
         """The store at `database_url` (postgresql://...); connects at first use.
 
-        With `keep_text` False neither reflections nor dead letters hold what people wrote.
-        Raises UsageError for another kind of URL.
+        With `keep_text` False neither reflections nor dead letters hold what people wrote; with `text_keys`
+        (`Keyring.of`) they hold it sealed. Raises UsageError for another kind of URL or key.
         """
+        keyring = Keyring.of(text_keys.get_secret_value()) if text_keys is not None else None
         try:
             url = make_url(database_url)
             known = url.get_backend_name() in ("postgresql", "postgres")
@@ -89,7 +100,7 @@ class Store:
             connect_args={"connect_timeout": 5, "application_name": "feltsense", "options": SESSION}
             | SILENCE,
         )
-        return cls(engine, _address(url), keep_text=keep_text)
+        return cls(engine, _address(url), keep_text=keep_text, keyring=keyring)
 
     def __enter__(self) -> Self:
         return self
