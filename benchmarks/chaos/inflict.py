@@ -64,7 +64,7 @@ def strike(instance: Instance, fault: Fault) -> Lift:
             host.kill()
             return _nothing
         case Kind.SUPERVISOR_STOP:
-            # A paused machine: when it goes on, others may have its messages, and nobody has killed its worker.
+            # A paused machine: when it goes on, others may have its messages, and nobody killed its worker.
             return _stopped(
                 [host.supervisor, *family.descendants(host.supervisor)] if host.supervisor else []
             )
