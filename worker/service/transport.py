@@ -17,8 +17,9 @@ from time import monotonic, time
 from typing import Any
 
 from kombu.transport import TRANSPORT_ALIASES, redis, virtual
+from redis.exceptions import OutOfMemoryError
 
-CONSUMER_TTL_S = 15
+CONSUMER_TTL_S = 16
 """A consumer that has not been heard of for this long is dead. Its sign of life is every restore interval."""
 FETCH_MOST = 256
 """Entries taken at once where the prefetch has no limit."""
@@ -202,9 +203,14 @@ class Channel(redis.Channel):
         if self._asked is None:
             return bool(super()._brpop_read(**options))  # type: ignore[no-untyped-call]
         asked, self._asked = self._asked, None
+        refused = False
         try:
             try:
                 answer = self.client.parse_response(self.client.connection, asked, **options)
+            except OutOfMemoryError:  # a full server refuses a move, though this one needs no memory
+                if asked != "BLMOVE":
+                    raise
+                answer, refused = None, True
             except self.connection_errors:
                 self.client.connection.disconnect()
                 raise
@@ -214,7 +220,9 @@ class Channel(redis.Channel):
         if asked == "EVAL" and answer:
             self._deliver(answer)
             return True
-        if asked == "EVAL" and not self._closing and (lists := self._lists()):
+        if refused and not self._closing:
+            self._ask("BZPOPMIN", f"{self.alive_key}.never", IDLE_WAIT_S)
+        elif asked == "EVAL" and not self._closing and (lists := self._lists()):
             # Moves an entry to where it is: the one way to be woken by a list and take nothing from it.
             self._ask("BLMOVE", lists[0], lists[0], "RIGHT", "RIGHT", IDLE_WAIT_S)
         raise Empty
