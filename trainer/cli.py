@@ -87,7 +87,9 @@ def labels(
     from worker.settings import Settings
     from worker.store.engine import Store
 
-    with Store.open(database_url or addresses.database_url(Settings()), pool_size=1) as store:
+    settings = Settings()
+    url = database_url or addresses.database_url(settings)
+    with Store.open(url, pool_size=1, text_keys=settings.text_keys) as store:
         done = export(store, out)
     for problem in done.refused:
         typer.echo(problem, err=True)

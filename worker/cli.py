@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 import typer
 
-from worker.commands import dead_letters
+from worker.commands import dead_letters, privacy
 from worker.commands.configured import settings as _settings
 from worker.commands.work import work
 from worker.errors import FeltsenseError, UsageError
@@ -43,8 +43,9 @@ app = typer.Typer(
 )
 bundles = typer.Typer(help="Look at a bundle without running it.", **PLAIN)
 app.add_typer(bundles, name="bundle")
-app.add_typer(dead_letters.commands(PLAIN), name="dead-letters")
 app.command()(work)
+app.add_typer(dead_letters.commands(PLAIN), name="dead-letters")
+app.add_typer(privacy.commands(PLAIN))
 
 
 class Lane(StrEnum):
@@ -131,7 +132,8 @@ def show(
     from worker.store.journal import timeline_of
     from worker.store.origins import origins_of
 
-    with Store.open(database_url(_settings()), pool_size=1) as store:
+    settings = _settings()
+    with Store.open(database_url(settings), pool_size=1, text_keys=settings.text_keys) as store:
         rows = timeline_of(store, user)
         origins = origins_of(store, user, with_text=text)
     if not rows:
@@ -276,15 +278,21 @@ def bundle_verify(
 ) -> None:
     """Check that a bundle is whole and fits.
 
-    Its format, its feature schema and the digest of every file; nothing of it is run.
+    Its format, its feature schema, the digest of every file and, with FELTSENSE_BUNDLE_KEYS, its signature;
+    nothing of it is run.
 
     \b
     Example: feltsense bundle verify worker/starter
     """
-    from worker.bundle import manifest
+    from worker.bundle import manifest, signature
 
     facts = manifest.read(folder)
-    typer.echo(f"ok: {facts.name} {facts.model_version}, {len(facts.files)} files")
+    keys = _settings().bundle_keys
+    signed = f", signed with key {signature.check(folder, keys)}" if keys is not None else ""
+    typer.echo(f"ok: {facts.name} {facts.model_version}, {len(facts.files)} files{signed}")
+
+
+bundles.command("sign")(privacy.sign)
 
 
 @bundles.command("show")

@@ -96,7 +96,7 @@ class Pipeline:
         Raises `BundleRefused`, `ExportsRefused`, `EncoderMissing`, `DeviceFailed`.
         """
         chosen = settings or Settings()
-        loaded = load(bundle or chosen.bundle)
+        loaded = load(bundle or chosen.bundle, keys=chosen.bundle_keys)
         if loaded.manifest.encoder.digest != minilm.weights_digest():
             raise BundleRefused(loaded.folder, "it was fitted on another encoder than the one installed")
         if loaded.manifest.taxonomy != taxonomy().version:

@@ -43,6 +43,11 @@ class Settings(BaseSettings):
         default=Path(".cache"), description="Folder of the exported encoder and compiled models."
     )
     bundle: Path | None = Field(default=None, description="Bundle folder; the starter bundle when unset.")
+    bundle_keys: str | None = Field(
+        default=None,
+        description="Public Ed25519 keys (base64, comma-separated): a bundle that none of them signed is"
+        " refused.",
+    )
     exports: Path | None = Field(
         default=None,
         description="Folder of `feltsense export`, the encoder's graphs for GPU and NPU; none when unset.",
@@ -65,6 +70,21 @@ class Settings(BaseSettings):
     )
     store_text: Literal["keep", "drop"] = Field(
         default="keep", description="Keep the text in `reflections`, or drop it."
+    )
+    text_keys: SecretStr | None = Field(
+        default=None,
+        description="Base64 keys of 32 bytes, comma-separated: texts are kept sealed. The first seals, each"
+        " opens.",
+    )
+    retention_text_days: int | None = Field(
+        default=None,
+        ge=1,
+        description="Days until a text (and a dead letter's payload) is dropped; kept when unset.",
+    )
+    retention_days: int | None = Field(
+        default=None,
+        ge=1,
+        description="Days until a reflection goes with all that was made of it; kept when unset.",
     )
 
     concurrency: int = Field(

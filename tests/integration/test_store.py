@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from tests.support.appraisals import VERSION, admit, appraisal, arrival, enrich, place, reflection, risk
+from worker.bundle.people import digest_of
 from worker.embedded.postgres import free_port
 from worker.errors import BundleRefused, ServiceMissing, UsageError
 from worker.events.reflection import Reflection
@@ -368,7 +369,7 @@ def test_erasing_a_person_leaves_no_row_of_theirs_and_names_the_bundles(store, d
     admit(store, [theirs, others])
     enrich(store, [theirs, others])
     admit(store, [reflection("a", "gone", text="other")], message_id="m-2")
-    models.register(store, VERSION, digest="d", manifest={}, people=["gone", "x"])
+    models.register(store, VERSION, digest="d", manifest={}, people=digest_of("gone") + digest_of("x"))
     with psycopg.connect(database_url) as connection:
         connection.execute(
             "INSERT INTO labels (reflection_id, source, user_id) VALUES ('a', 'reviewer', 'gone')"

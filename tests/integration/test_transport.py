@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -157,3 +158,22 @@ def test_a_queue_with_a_limit_leaves_room_for_the_others(valkey: str, broker: re
         channel.basic_ack(next(iter(channel.qos._delivered)))
         take(channel)
         assert bodies[4:] == ["b2"]
+
+
+def test_a_channel_that_outlives_its_lost_connection_closes_and_what_it_held_comes_back(
+    valkey: str, broker: redis.Redis
+) -> None:
+    put(valkey, "held")
+
+    with consumer(valkey, room=1, consumer_ttl=1) as (channel, bodies):
+        take(channel)
+        assert bodies == ["held"]
+        channel.connection.client = None  # as kombu leaves a connection that it could not close
+        channel.close()
+
+    with consumer(valkey, room=1, consumer_ttl=1) as (channel, bodies):
+        expires = time.monotonic() + 10
+        while not bodies and time.monotonic() < expires:
+            channel.qos.restore_visible()
+            take(channel)
+    assert bodies == ["held"]

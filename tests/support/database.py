@@ -98,3 +98,14 @@ def other_store(postgres: Server, template: str) -> Iterator[Store]:
     with Store.open(postgres.url(name)) as opened:
         yield opened
     postgres.drop(name)
+
+
+def everything(url: str) -> bytes:
+    """All that the tables hold, as Postgres itself prints it, bytes both as they are and as hex."""
+    with psycopg.connect(url) as connection:
+        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        found = b""
+        for (table,) in tables:
+            with connection.cursor().copy(f'COPY "{table}" TO STDOUT'.encode()) as copy:
+                found += b"".join(bytes(part) for part in copy)
+    return found

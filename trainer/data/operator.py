@@ -21,6 +21,8 @@ from trainer.data.labelled import OPERATOR
 from trainer.errors import RowRefused, TrainerError
 from worker.errors import Rejected
 from worker.store.engine import Cursor, Store
+from worker.store.persons import Opener
+from worker.store.vault import Keyring, Unopenable
 
 _AT_ONCE = 2_000
 _LABELS = ("valence", "arousal", "willingness", "invoked", "expressed")
@@ -32,7 +34,7 @@ WITH valid AS (
     WHERE r.revision = 1 OR l.labelled_at >= r.received_at
 ), consented AS (
     SELECT r.id, r.user_id, r.revision, r.created_at, r.utc_offset_min, r.timezone, r.lang, r.device, r.text,
-           r.self_valence, r.self_arousal, r.self_emotion,
+           r.sealed, r.self_valence, r.self_arousal, r.self_emotion,
            coalesce(s.valence, r.self_valence, v.valence, a.valence) AS valence,
            coalesce(s.arousal, r.self_arousal, v.arousal, a.arousal) AS arousal,
            coalesce(s.willingness, v.willingness, a.willingness) AS willingness,
@@ -62,7 +64,7 @@ WHERE r.consent_training AND r.deleted_at IS NULL AND r.revision > 1 AND l.label
 class Export:
     """What was written: `events`, of which `labelled` carry a label (the others are their writers' history),
     and `people`. What was left out: `textless` (the text was dropped), `stale` labels of an earlier revision,
-    and `refused` rows with their reasons, by id."""
+    and `refused` rows with their reasons (no key opens the text, or a broken label), by id."""
 
     events: int
     labelled: int
@@ -80,10 +82,10 @@ def export(store: Store, out: Path, *, now: datetime | None = None) -> Export:
     of `expressed`, what a reader sees, the reviewer's goes first. Raises `TrainerError` when there is nothing
     to write, and says why; `ServiceMissing` or `StoreRefused` from the store.
     """
-    return store.transact(lambda cursor: _export(cursor, out, now or datetime.now(UTC)))
+    return store.transact(lambda cursor: _export(cursor, out, now or datetime.now(UTC), store.keyring))
 
 
-def _export(cursor: Cursor, out: Path, now: datetime) -> Export:
+def _export(cursor: Cursor, out: Path, now: datetime, keyring: Keyring | None) -> Export:
     counted = cursor.execute(_STALE).fetchone()
     assert counted is not None
     people: set[str] = set()
@@ -97,15 +99,21 @@ def _export(cursor: Cursor, out: Path, now: datetime) -> Export:
             found.execute(_ROWS)
             assert found.description is not None
             names = [column.name for column in found.description]
+            opener: Opener | None = None
+            opened_for = ""
             for values in found:
                 row = dict(zip(names, values, strict=True))
-                if row["text"] is None:
-                    textless += 1
-                    continue
-                line = orjson.dumps(_event(row))
+                if opener is None or opened_for != row["user_id"]:  # rows come by person
+                    opener, opened_for = Opener(cursor, keyring, [row["user_id"]]), row["user_id"]
                 try:
+                    of = {name: row[name] for name in ("id", "revision", "user_id", "text", "sealed")}
+                    row["text"] = opener.text(**of)
+                    if row["text"] is None:
+                        textless += 1
+                        continue
+                    line = orjson.dumps(_event(row))
                     read = labelled.read(line, now=now)
-                except (RowRefused, Rejected) as error:
+                except (RowRefused, Rejected, Unopenable) as error:
                     refused.append(f"reflection {row['id']}: {error}")
                     continue
                 events += 1

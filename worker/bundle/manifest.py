@@ -15,6 +15,7 @@ from worker.features import schema
 
 FORMAT = 1
 NAME = "manifest.json"
+SIGNATURE = "signature.json"
 
 
 class EncoderFacts(BaseModel):
@@ -82,8 +83,9 @@ def digest_of(path: Path) -> str:
 
 
 def files_in(folder: Path) -> set[str]:
-    """Every file of a bundle folder but the manifest, relative, with forward slashes."""
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {NAME}
+    """Every file of a bundle folder but the manifest and its signature, relative, with forward slashes."""
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    return found - {NAME, SIGNATURE}
 
 
 def version_of(files: Mapping[str, str]) -> str:

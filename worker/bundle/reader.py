@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.blend.gate import Gate
-from worker.bundle import manifest
+from worker.bundle import manifest, signature
 from worker.bundle.contents import GATED, INTERVALS, TREES, Contents
 from worker.bundle.manifest import Manifest
 from worker.calibrate.interval import Interval
@@ -31,11 +31,13 @@ class Bundle:
     contents: Contents
 
 
-def load(folder: Path | None = None) -> Bundle:
-    """Verify and load `folder` (the starter bundle when None). Raises `BundleRefused` naming the folder and
-    the reason."""
+def load(folder: Path | None = None, *, keys: str | None = None) -> Bundle:
+    """Verify and load `folder` (the starter bundle when None); with `keys` it must be signed by one of them.
+    Raises `BundleRefused` naming the folder and the reason."""
     place = STARTER if folder is None else folder
     facts = manifest.read(place)
+    if keys is not None:
+        signature.check(place, keys)
     try:
         blend = json.loads((place / "blend.json").read_bytes())
         contents = Contents(

@@ -1,1 +1,1 @@
-"""Commands of `feltsense`, one a file."""
+"""Commands of `feltsense`, each in a file of its own; `worker/cli.py` registers them."""

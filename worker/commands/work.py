@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from worker.commands.configured import settings
+
 
 def work() -> None:
     """Run one worker on a broker and a database of yours, in the foreground.
@@ -15,7 +17,6 @@ def work() -> None:
     """
     from rich.console import Console
 
-    from worker.commands.configured import settings
     from worker.embedded.supervisor import work as run
 
     raise typer.Exit(run(settings(), Console(stderr=True)))

@@ -1,7 +1,7 @@
 """Over the worker: started again when it ends or hangs, so that one bad event stops nothing for long.
 
-A worker that gets on sends a byte a second through a pipe. One that falls silent is killed: a thread that
-hangs cannot be ended from inside, and a stopped process not at all.
+The worker says once a second through a pipe whether it gets on. One that does not, or falls silent, is
+killed: a thread that hangs cannot be ended from inside, and a stopped process says nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from worker.embedded.process import Process
 from worker.errors import ServiceMissing
+from worker.service.heartbeat import HUNG
 
 READY_S = 300.0
 SILENCE_S = 10.0
@@ -38,6 +39,7 @@ class Watch:
         self.process = make(self._writing)
 
     def start(self) -> None:
+        self._said()  # the last words of the one before
         self.process.start()
         self._heard, self._resume_at = None, None
         self._started = self._checked = time.monotonic()
@@ -56,14 +58,15 @@ class Watch:
         now = time.monotonic()
         listened = now - self._checked < SILENCE_S / 2  # else it was us who were stopped
         self._checked = now
-        if self._beats() or (self._heard is not None and not listened):
+        said = self._said()
+        if said or (self._heard is not None and not listened):
             self._heard = now
         if self._resume_at is not None:
             if now >= self._resume_at:
                 self.start()
         elif self.process.ended is not None:
             self._again(f"ended (status {self.process.ended})", now)
-        elif self._heard is not None and now - self._heard > SILENCE_S:
+        elif said.endswith(HUNG) or (self._heard is not None and now - self._heard > SILENCE_S):
             self.process.kill()
             self._again("hung and was killed", now)
         elif self._heard is None and now - self._started > READY_S:
@@ -85,13 +88,13 @@ class Watch:
         self._heard = None
         self._resume_at = now if came_up else now + PAUSE_S
 
-    def _beats(self) -> bool:
-        heard = False
+    def _said(self) -> bytes:
+        said = b""
         while True:
             try:
-                heard = bool(os.read(self._reading, 65536)) or heard
+                said += os.read(self._reading, 65536)
             except BlockingIOError:
-                return heard
+                return said
 
 
 _SIGNALS = range(-64, 0)

@@ -35,21 +35,13 @@ class Seal:
 
     def __init__(self, *, key: bytes) -> None:
         self._cipher = AESGCM(key)
-        self.kid = hashlib.sha256(key).hexdigest()[:8]
+        self.kid = key_id(key)
 
     @classmethod
     def of(cls, key: str) -> Self:
         """The seal of a base64 key. Raises `UsageError` unless it decodes to 32 bytes; the message does not
         repeat it."""
-        try:
-            raw = base64.b64decode(key, validate=True)
-        except (binascii.Error, ValueError):
-            raw = b""
-        if len(raw) != KEY_BYTES:
-            raise UsageError(
-                "the event key is not base64 of 32 bytes; make one with: openssl rand -base64 32"
-            )
-        return cls(key=raw)
+        return cls(key=decode_key(key, "the event key"))
 
     def seal(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """The envelope around `event`. Raises TypeError or ValueError for a value that is no JSON."""
@@ -96,6 +88,22 @@ class Seal:
 def is_sealed(event: object) -> TypeGuard[dict[str, Any]]:
     """Whether this is meant as an envelope, readable or not: no event has a field of that name."""
     return isinstance(event, dict) and "sealed" in event
+
+
+def key_id(key: bytes) -> str:
+    """What a key is called where it must be named: the first 8 hex digits of its SHA-256."""
+    return hashlib.sha256(key).hexdigest()[:8]
+
+
+def decode_key(key: str, name: str) -> bytes:
+    """The 32 bytes of a base64 key. Raises `UsageError`, which says `name` and never the key."""
+    try:
+        raw = base64.b64decode(key, validate=True)
+    except (binascii.Error, ValueError):
+        raw = b""
+    if len(raw) != KEY_BYTES:
+        raise UsageError(f"{name} is not base64 of 32 bytes; make one with: openssl rand -base64 32")
+    return raw
 
 
 class _Unreadable:

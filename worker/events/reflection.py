@@ -65,6 +65,8 @@ REASONS: Mapping[str, str] = {
     "bad_revision": f"`revision` is not a whole number from 1 to {REVISION_LIMIT}.",
     "conflicting_content": "The same id and revision came before with other content.",
     "user_changed": "The same id came before from another user.",
+    "person_erased": "The event was written before its person was erased; nothing of it is kept.",
+    "text_unreadable": "The event was accepted and never finished, and no key opens its stored text.",
     "enrichment_failed": "The event was accepted, and a stage of the pipeline failed on it alone.",
     "enrichment_crashed": "The event was accepted, and three workers crashed or hung on it, the last alone.",
 }

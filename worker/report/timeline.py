@@ -30,6 +30,8 @@ class Origin(Protocol):
     def timezone(self) -> str | None: ...
     @property
     def text(self) -> str | None: ...
+    @property
+    def sealed(self) -> str | None: ...
 
 
 class Moment(Protocol):
@@ -107,7 +109,8 @@ def timeline_table(
         if with_text:
             origin = origins.get(row.reflection_id)
             kept = origin.text if origin is not None else None
-            cells.append(Text(_safe(kept) if kept is not None else "(not kept)"))
+            why = (origin.sealed if origin is not None else None) or "not kept"
+            cells.append(Text(_safe(kept) if kept is not None else f"({why})"))
         table.add_row(*cells)
     return table
 

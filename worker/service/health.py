@@ -130,7 +130,7 @@ def _encoder(settings: Settings) -> str:
 
 
 def _bundle(settings: Settings) -> str:
-    bundle = reader.load(settings.bundle)
+    bundle = reader.load(settings.bundle, keys=settings.bundle_keys)
     net = TemporalNet.open(
         bundle.contents.temporal,
         plan=settings.temporal_device_plan,

@@ -1,7 +1,7 @@
 """Beside the stages: the worker's sign of life, for the leases in the database and for its supervisor.
 
-No thread can end another that hangs. So a worker whose stages make no progress falls silent: its leases run
-out, and its supervisor ends it.
+No thread can end another that hangs. So a worker whose stages make no progress lets its leases run out, and
+tells its supervisor, who ends it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from worker.store.engine import Store
 from worker.store.leases import Lease
 
 PULSE_S = 1.0
+WELL, HUNG = b".", b"!"
 PULSE = "FELTSENSE_PULSE"
 """Environment variable with the descriptor the supervisor listens on; the supervisor sets it."""
 
@@ -52,7 +53,8 @@ class Heartbeat(Background):
 
 
 class Pulse(Background):
-    """A byte a second to the supervisor, while `sound` says so; nothing where none listens."""
+    """A byte a second to the supervisor, `WELL` while `sound` says so and else `HUNG`; nothing where none
+    listens."""
 
     def __init__(self, sound: Callable[[], bool]) -> None:
         super().__init__("pulse")
@@ -65,8 +67,7 @@ class Pulse(Background):
             return
         os.set_blocking(self._descriptor, False)
         while True:
-            if self._sound():
-                with suppress(BlockingIOError):  # a stopped supervisor finds more beats than it needs
-                    os.write(self._descriptor, b".")
+            with suppress(BlockingIOError):  # a stopped supervisor finds more beats than it needs
+                os.write(self._descriptor, WELL if self._sound() else HUNG)
             if self._closing.wait(PULSE_S):
                 return

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from worker.bundle import manifest
+from worker.bundle.people import people_of
 from worker.errors import UsageError
 from worker.events.envelope import Seal
 from worker.events.message import LIVE, Entry
@@ -19,6 +20,8 @@ from worker.pipeline import Pipeline
 from worker.service.faults import strike
 from worker.service.heartbeat import Heartbeat
 from worker.service.reconcile import Reconciler
+from worker.service.repair import Repair
+from worker.service.retention import Retention
 from worker.service.stages import Stages
 from worker.service.warmup import Warmup
 from worker.settings import Settings
@@ -51,7 +54,11 @@ class Service:
         started = time.perf_counter()
         with ExitStack() as opened:
             store = opened.enter_context(
-                Store.open(settings.database_url, keep_text=settings.store_text == "keep")
+                Store.open(
+                    settings.database_url,
+                    keep_text=settings.store_text == "keep",
+                    text_keys=settings.text_keys,
+                )
             )
             store.ping()
             pipeline = opened.enter_context(Pipeline.open(settings.bundle, settings))
@@ -71,6 +78,11 @@ class Service:
             opened.enter_context(Heartbeat(store, stages.lease, lambda: not stages.progress.stalled()))
             opened.enter_context(stages)
             opened.enter_context(Reconciler(stages, store))
+            opened.enter_context(Repair(store, pipeline))
+            if settings.retention_text_days or settings.retention_days:
+                opened.enter_context(
+                    Retention(store, text_days=settings.retention_text_days, days=settings.retention_days)
+                )
             opened.enter_context(warmup)
             server, port = metrics.serve(settings.metrics_port)
             opened.callback(server.shutdown)
@@ -104,8 +116,13 @@ class Service:
     def erase(self, user_ids: Sequence[str]) -> dict[str, int]:
         """Removes everything about these people, and names the bundles trained on them."""
         metrics.MESSAGES.labels("erase", LIVE).inc()
-        gone = removal.erase(self.store, user_ids)
-        logger.info("people_erased", people=len(user_ids), trained_versions=gone.trained_versions)
+        gone = removal.erase(self.store, user_ids, seal=self.seal)
+        logger.info(
+            "people_erased",
+            people=len(user_ids),
+            trained_versions=gone.trained_versions,
+            letters_closed=gone.closed,
+        )
         return {"erased": gone.reflections, "trained_versions": len(gone.trained_versions)}
 
     def park_message(
@@ -128,6 +145,13 @@ class Service:
 
 def announce(store: Store, pipeline: Pipeline) -> None:
     """Names the bundle in `model_versions` and makes it the one whose rows readers get."""
-    facts = manifest.read(Path(pipeline.facts()["bundle"]))
-    models.register(store, facts.model_version, digest=facts.digest, manifest=facts.model_dump(mode="json"))
+    folder = Path(pipeline.facts()["bundle"])
+    facts = manifest.read(folder)
+    models.register(
+        store,
+        facts.model_version,
+        digest=facts.digest,
+        manifest=facts.model_dump(mode="json"),
+        people=people_of(folder),
+    )
     models.activate(store, facts.model_version)

@@ -39,6 +39,7 @@ and the encoder's for a call, anew; fewer would leave a core idle."""
 
 _NOT_ENRICHED = {
     Kind.DONE: "duplicate", Kind.PARKED: "duplicate", Kind.STALE: "stale", Kind.CONFLICT: "conflict",
+    Kind.ERASED: "erased",
 }  # fmt: skip
 Welcome = tuple[Admission, Look]
 """What became of an arrival, and the look that was had at it."""
@@ -222,8 +223,6 @@ class Stages:
             turn = Turn(len(batch), self._underway.release)
             for one in batch:
                 one.turn = turn
-        if self._faults is not None:
-            self._faults([one.reflection for one in batch])
         return [Read(batch, self._pipeline)] * len(batch)
 
     def _seen(self, batch: Sequence[Journey], reads: Sequence[Read]) -> None:
@@ -233,9 +232,7 @@ class Stages:
     def _judge(self, batch: Sequence[Journey]) -> list[Appraisal]:
         with self.progress.computing():
             for one in batch:
-                if (
-                    one.read is not None and one.read.failed
-                ):  # with its batch: alone it shows if it is the cause
+                if read_of(one).failed:  # with its batch: alone it shows whether it is the culprit
                     Read([one], self._pipeline)
             return [read_of(one).appraised()[one.row] for one in batch]
 

@@ -17,6 +17,7 @@ from time import monotonic, time
 from typing import Any
 
 from kombu.transport import TRANSPORT_ALIASES, redis, virtual
+from redis.exceptions import OutOfMemoryError
 
 CONSUMER_TTL_S = 15
 """A consumer that has not been heard of for this long is dead. Its sign of life is every restore interval."""
@@ -91,6 +92,11 @@ class QoS(redis.QoS):
             super().append(message, delivery_tag)  # type: ignore[no-untyped-call]
 
     def restore_unacked(self, client: Any = None) -> None:
+        if self.channel.connection.client is None:
+            # The connection was lost and let go of before its channel, which can reach no broker any more.
+            # What it holds comes back when its key runs out.
+            self._delivered.clear()
+            return
         with self.channel.conn_or_acquire(client) as client:
             for tag in reversed(self._delivered):
                 self.restore_by_tag(tag, client)
@@ -197,12 +203,15 @@ class Channel(redis.Channel):
         if self._asked is None:
             return bool(super()._brpop_read(**options))  # type: ignore[no-untyped-call]
         asked, self._asked = self._asked, None
+        full = False
         try:
             try:
                 answer = self.client.parse_response(self.client.connection, asked, **options)
             except self.connection_errors:
                 self.client.connection.disconnect()
                 raise
+            except OutOfMemoryError:
+                answer, full = None, True
         finally:
             self._in_poll = None
             self._flush_brpop_reauth()  # type: ignore[no-untyped-call]
@@ -212,6 +221,9 @@ class Channel(redis.Channel):
         if asked == "EVAL" and not self._closing and (lists := self._lists()):
             # Moves an entry to where it is: the one way to be woken by a list and take nothing from it.
             self._ask("BLMOVE", lists[0], lists[0], "RIGHT", "RIGHT", IDLE_WAIT_S)
+        elif full and not self._closing:
+            # A full server refuses that, and only acknowledging makes room: wait for what never comes.
+            self._ask("BRPOP", f"{self.alive_key}.never", IDLE_WAIT_S)
         raise Empty
 
     def _deliver(self, answer: list[bytes]) -> None:

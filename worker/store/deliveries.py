@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import date, timedelta
 from datetime import timezone as fixed
@@ -13,10 +13,12 @@ import orjson
 
 from worker.events.perception import Risk
 from worker.events.reflection import Reflection
-from worker.store import dead_letters
+from worker.store import dead_letters, persons
 from worker.store.dead_letters import DeadLetter
 from worker.store.engine import Cursor, Store
 from worker.store.leases import ATTEMPTS, Lease
+from worker.store.persons import Person
+from worker.store.vault import Keyring, place_of_text
 
 SEPARATOR = "\x1f"
 """Joins a path to one array element; no emotion's name holds it."""
@@ -35,6 +37,7 @@ class Kind(StrEnum):
     PARKED = "parked"  # this very message's event was parked before
     HELD = "held"  # another worker has it in hand
     EXHAUSTED = "exhausted"  # `ATTEMPTS` of it ended with their worker
+    ERASED = "erased"  # written before its person was erased; parked here, as an empty letter
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,21 +67,22 @@ class Admission:
 
 _ADMIT = """
 INSERT INTO reflections AS r
-    (id, user_id, revision, created_at, utc_offset_min, timezone, local_day, lang, device, text, digest,
-     self_valence, self_arousal, self_emotion, consent_training, screen_level, screen_score, screen)
+    (id, user_id, revision, created_at, utc_offset_min, timezone, local_day, lang, device, text, sealed,
+     digest, self_valence, self_arousal, self_emotion, consent_training, screen_level, screen_score, screen)
 SELECT a.id, a.user_id, a.revision, a.created_at, a.utc_offset_min, a.timezone, a.local_day, a.lang, a.device,
-       a.text, a.digest, a.self_valence, a.self_arousal, string_to_array(a.self_emotion, E'\\x1f'),
+       a.text, a.sealed, a.digest, a.self_valence, a.self_arousal, string_to_array(a.self_emotion, E'\\x1f'),
        a.consent_training, a.screen_level, a.screen_score, a.screen::jsonb
 FROM unnest(%b::text[], %b::text[], %b::int[], %b::timestamptz[], %b::int[], %b::text[], %b::date[],
-            %b::text[], %b::text[], %b::text[], %b::bytea[], %b::float8[], %b::float8[], %b::text[],
-            %b::bool[], %b::text[], %b::float8[], %b::text[])
-  AS a (id, user_id, revision, created_at, utc_offset_min, timezone, local_day, lang, device, text, digest,
-        self_valence, self_arousal, self_emotion, consent_training, screen_level, screen_score, screen)
+            %b::text[], %b::text[], %b::text[], %b::bytea[], %b::bytea[], %b::float8[], %b::float8[],
+            %b::text[], %b::bool[], %b::text[], %b::float8[], %b::text[])
+  AS a (id, user_id, revision, created_at, utc_offset_min, timezone, local_day, lang, device, text, sealed,
+        digest, self_valence, self_arousal, self_emotion, consent_training, screen_level, screen_score,
+        screen)
 ORDER BY a.id COLLATE "C"
 ON CONFLICT (id) DO UPDATE SET
     revision = excluded.revision, created_at = excluded.created_at, utc_offset_min = excluded.utc_offset_min,
     timezone = excluded.timezone, local_day = excluded.local_day, lang = excluded.lang,
-    device = excluded.device, text = excluded.text, digest = excluded.digest,
+    device = excluded.device, text = excluded.text, sealed = excluded.sealed, digest = excluded.digest,
     self_valence = excluded.self_valence, self_arousal = excluded.self_arousal,
     self_emotion = excluded.self_emotion, consent_training = excluded.consent_training, received_at = now(),
     screen_level = excluded.screen_level, screen_score = excluded.screen_score, screen = excluded.screen
@@ -124,7 +128,7 @@ WHERE l.reflection_id = a.id AND l.revision = a.revision AND l.reason = ANY(%b)
 """
 """What is tried anew after it was given up has no letter: it ends as a row or as another letter."""
 
-GIVEN_UP = ("enrichment_failed", "enrichment_crashed")
+GIVEN_UP = ("enrichment_failed", "enrichment_crashed", "text_unreadable")
 """Reasons of letters that stand for the event itself, not for its contradiction to another."""
 
 
@@ -162,12 +166,19 @@ def accept(
     attempt was lost of counts as begun; on another it begins with `leases.begin`. A revision stays pinned to
     its first model version until its lease has run out or was given back: then it is this one's.
 
-    Arrivals of one id behave as if each had come in a call of its own. A CONFLICT is parked here too.
-    Raises ServiceMissing, StoreRefused; then nothing of the call is stored.
+    Arrivals of one id behave as if each had come in a call of its own. A CONFLICT or ERASED is parked here
+    too. Raises ServiceMissing, StoreRefused; then nothing of the call is stored.
     """
     return store.transact(
         lambda cursor: _accept(
-            cursor, arrivals, parked, model_version, lane, lease, keep_text=store.keep_text
+            cursor,
+            arrivals,
+            parked,
+            model_version,
+            lane,
+            lease,
+            keep_text=store.keep_text,
+            keyring=store.keyring,
         )
     )
 
@@ -181,14 +192,23 @@ def _accept(
     lease: Lease | None,
     *,
     keep_text: bool,
+    keyring: Keyring | None,
 ) -> list[Admission]:
     admissions: dict[int, Admission] = {}
-    conflicts: list[DeadLetter] = []
+    refused: list[DeadLetter] = []
     begun: set[int] = set()
     owner, lease_s = (None, None) if lease is None else (lease.owner, lease.seconds)
-    for places in _rounds(arrivals):
+    writers = {arrival.reflection.user_id for arrival in arrivals}
+    people = persons.meet(cursor, writers, keyring if keep_text else None) if writers else {}
+    for place, arrival in enumerate(arrivals):
+        erased_at = people[arrival.reflection.user_id].erased_at
+        if erased_at is not None and arrival.reflection.created_at <= erased_at:
+            admissions[place] = Admission(kind=Kind.ERASED, model_version=model_version)
+            refused.append(_too_late(arrival))
+    for places in _rounds(arrivals, without=admissions.keys()):
         by_id = {arrivals[place].reflection.id: place for place in places}
-        rows = _columns([arrivals[place] for place in places], keep_text=keep_text)
+        texts = _Texts(people, keyring) if keep_text else None
+        rows = _columns([arrivals[place] for place in places], texts)
         for key, inserted in cursor.execute(_ADMIT, rows, prepare=True).fetchall():
             admissions[by_id.pop(key)] = Admission(
                 kind=Kind.NEW if inserted else Kind.EDIT, model_version=model_version
@@ -202,7 +222,7 @@ def _accept(
             admission, reason = _judge(arrivals[place].reflection, standing, model_version, owner)
             admissions[place] = admission
             if reason is not None:
-                conflicts.append(_conflict(arrivals[place], reason))
+                refused.append(_conflict(arrivals[place], reason))
             if standing.begun and standing.owner == owner:
                 begun.add(place)
             if standing.state == "dead" and admission.to_enrich:
@@ -227,7 +247,7 @@ def _accept(
             [arrivals[place].position for place in places],
         )
         cursor.execute(_PIN, (model_version, lane, owner, lease_s, *columns), prepare=True)
-    dead_letters.write(cursor, [*parked, *conflicts], keep_payload=keep_text)
+    dead_letters.write(cursor, [*parked, *refused], keep_payload=keep_text, keyring=keyring)
     return [admissions[place] for place in range(len(arrivals))]
 
 
@@ -292,11 +312,26 @@ def _conflict(arrival: Arrival, reason: str) -> DeadLetter:
     )
 
 
-def _rounds(arrivals: Sequence[Arrival]) -> Iterator[list[int]]:
-    """Places of the arrivals, the n-th of an id in the n-th round: no statement may touch a row twice."""
+def _too_late(arrival: Arrival) -> DeadLetter:
+    """Says what became of an event without keeping what it was: neither its person nor its content."""
+    return DeadLetter(
+        message_id=arrival.message_id,
+        position=arrival.position,
+        reason="person_erased",
+        detail="written before its person was erased",
+        reflection_id=arrival.reflection.id,
+        revision=arrival.reflection.revision,
+    )
+
+
+def _rounds(arrivals: Sequence[Arrival], *, without: Container[int]) -> Iterator[list[int]]:
+    """Places of the arrivals but some, the n-th of an id in the n-th round: no statement may touch a row
+    twice."""
     rounds: list[list[int]] = []
     seen: dict[str, int] = {}
     for place, arrival in enumerate(arrivals):
+        if place in without:
+            continue
         turn = seen.get(arrival.reflection.id, 0)
         seen[arrival.reflection.id] = turn + 1
         if turn == len(rounds):
@@ -305,7 +340,22 @@ def _rounds(arrivals: Sequence[Arrival]) -> Iterator[list[int]]:
     yield from rounds
 
 
-def _columns(arrivals: Sequence[Arrival], *, keep_text: bool) -> tuple[list[object], ...]:
+class _Texts:
+    """What is kept of a text: itself, or sealed for its row when there is a keyring."""
+
+    def __init__(self, people: Mapping[str, Person], keyring: Keyring | None) -> None:
+        self._people = people
+        self._keyring = keyring
+
+    def kept(self, reflection: Reflection) -> tuple[str | None, bytes | None]:
+        if self._keyring is None:
+            return reflection.text, None
+        place = place_of_text(reflection.id, reflection.revision)
+        locker = self._people[reflection.user_id].locker
+        return None, self._keyring.seal(locker, reflection.text.encode(), place)
+
+
+def _columns(arrivals: Sequence[Arrival], texts: _Texts | None) -> tuple[list[object], ...]:
     rows = []
     for arrival in arrivals:
         reflection, report, screen = arrival.reflection, arrival.reflection.self_report, arrival.screen
@@ -320,7 +370,7 @@ def _columns(arrivals: Sequence[Arrival], *, keep_text: bool) -> tuple[list[obje
                 local_day(reflection),
                 reflection.lang,
                 reflection.device,
-                reflection.text if keep_text else None,
+                *(texts.kept(reflection) if texts is not None else (None, None)),
                 reflection.digest,
                 report.valence if report else None,
                 report.arousal if report else None,

@@ -8,11 +8,13 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, cast
 
 import psycopg
+from pydantic import SecretStr
 from sqlalchemy import Engine, create_engine, make_url
 from sqlalchemy import exc as sa
 from sqlalchemy.engine import URL
 
 from worker.errors import FeltsenseError, ServiceMissing, UsageError
+from worker.store.vault import Keyring
 
 Cursor = psycopg.Cursor[tuple[Any, ...]]
 T = TypeVar("T")
@@ -39,21 +41,38 @@ class StoreRefused(FeltsenseError):
     """
 
 
+class _Stale(Exception):
+    """A connection that was lost before anything could be committed over it."""
+
+    def __init__(self, error: psycopg.OperationalError) -> None:
+        super().__init__()
+        self.error = error
+
+
 class Store:
     """A pool of connections. Open it with `Store.open(url)`, preferably in a `with` statement."""
 
-    def __init__(self, engine: Engine, address: str, *, keep_text: bool) -> None:
+    def __init__(self, engine: Engine, address: str, *, keep_text: bool, keyring: Keyring | None) -> None:
         self._engine = engine
         self.address = address
         self.keep_text = keep_text
+        self.keyring = keyring
 
     @classmethod
-    def open(cls, database_url: str, *, pool_size: int = 8, keep_text: bool = True) -> Self:
+    def open(
+        cls,
+        database_url: str,
+        *,
+        pool_size: int = 8,
+        keep_text: bool = True,
+        text_keys: SecretStr | None = None,
+    ) -> Self:
         """The store at `database_url` (postgresql://...); connects at first use.
 
-        With `keep_text` False neither reflections nor dead letters hold what people wrote.
-        Raises UsageError for another kind of URL.
+        With `keep_text` False neither reflections nor dead letters hold what people wrote; with `text_keys`
+        (`Keyring.of`) they hold it sealed. Raises UsageError for another kind of URL or key.
         """
+        keyring = Keyring.of(text_keys.get_secret_value()) if text_keys is not None else None
         try:
             url = make_url(database_url)
             known = url.get_backend_name() in ("postgresql", "postgres")
@@ -67,12 +86,11 @@ class Store:
             url.set(drivername="postgresql+psycopg"),
             pool_size=pool_size,
             max_overflow=pool_size,
-            pool_pre_ping=True,
             pool_use_lifo=True,
             hide_parameters=True,
             connect_args={"connect_timeout": 5, "application_name": "feltsense", "options": SESSION},
         )
-        return cls(engine, _address(url), keep_text=keep_text)
+        return cls(engine, _address(url), keep_text=keep_text, keyring=keyring)
 
     def __enter__(self) -> Self:
         return self
@@ -124,13 +142,18 @@ class Store:
     def transact(self, work: Callable[[Cursor], T]) -> T:
         """What `work` returns, in one committed transaction (READ COMMITTED, binary cursor).
 
-        `work` runs again when Postgres ended it for a deadlock, so it must have no other effect.
+        `work` runs again when Postgres ended it for a deadlock, or was restarted since the last call, so it
+        must have no other effect.
         Raises ServiceMissing when the database is lost, StoreRefused when it refuses; what `work`
         raises passes through.
         """
         for tries in range(1, TRIES + 1):
             try:
                 return self._attempt(work)
+            except _Stale as stale:
+                failure = self._retell(stale.error)
+                if tries < TRIES:
+                    continue
             except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure) as error:
                 failure = self._retell(error)
                 if tries < TRIES:
@@ -147,12 +170,20 @@ class Store:
 
     def _attempt(self, work: Callable[[Cursor], T]) -> T:
         pooled = self._engine.raw_connection()
+        done = False
         try:
             connection = cast(psycopg.Connection[tuple[Any, ...]], pooled.driver_connection)
             with connection.cursor(binary=True) as cursor:
                 result = work(cursor)
-            connection.commit()
+                done = True
+                connection.commit()
             return result
+        except psycopg.OperationalError as error:
+            if done or not connection.broken:
+                raise
+            # The server was restarted since: asking each time beforehand would cost a round trip.
+            self._engine.dispose()
+            raise _Stale(error) from None
         finally:
             pooled.close()
 

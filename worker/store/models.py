@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,22 +9,28 @@ import orjson
 
 from worker.errors import BundleRefused, UsageError
 from worker.store.engine import Cursor, Store
+from worker.store.vault import person_digest
+
+DIGEST = 16
+"""Bytes of one digest in `people`; `worker.bundle.people` makes them."""
 
 
 def register(
-    store: Store, version: str, *, digest: str, manifest: Mapping[str, Any], people: Iterable[str] = ()
+    store: Store, version: str, *, digest: str, manifest: Mapping[str, Any], people: bytes = b""
 ) -> None:
     """Remember a bundle; once is enough, again is harmless.
 
-    `people`: ids of the users it was trained on, kept as SHA-256 so that an erasure can name the bundle.
+    `people`: digests of the users it was trained on, end to end, so that an erasure can name the bundle.
     Raises BundleRefused when `version` is known with another digest.
     """
-    row = (version, digest, orjson.dumps(manifest).decode(), sorted({_fingerprint(user) for user in people}))
+    row = (version, digest, orjson.dumps(manifest).decode(), people)
 
     def work(cursor: Cursor) -> str:
         cursor.execute(
             "INSERT INTO model_versions (version, digest, manifest, people)"
-            " VALUES (%s, %s, %s::text::jsonb, %s) ON CONFLICT (version) DO NOTHING",
+            " VALUES (%s, %s, %s::text::jsonb, %s) ON CONFLICT (version) DO UPDATE"
+            " SET people = excluded.people WHERE model_versions.people <> excluded.people"
+            " AND model_versions.digest = excluded.digest",
             row,
         )
         found = cursor.execute("SELECT digest FROM model_versions WHERE version = %s", (version,)).fetchone()
@@ -63,10 +68,10 @@ def active(store: Store) -> str | None:
 
 def trained_on(cursor: Cursor, user_ids: Iterable[str]) -> list[str]:
     """The registered versions trained on any of these users, sorted."""
-    people = [_fingerprint(user) for user in user_ids]
-    query = "SELECT version FROM model_versions WHERE people && %s::text[] ORDER BY version"
-    return [version for (version,) in cursor.execute(query, (people,)).fetchall()]
-
-
-def _fingerprint(user_id: str) -> str:
-    return hashlib.sha256(user_id.encode()).hexdigest()
+    wanted = {person_digest(user_id)[:DIGEST] for user_id in user_ids}
+    query = "SELECT version, people FROM model_versions ORDER BY version"
+    return [
+        version
+        for version, people in cursor.execute(query).fetchall()
+        if any(people[at : at + DIGEST] in wanted for at in range(0, len(people), DIGEST))
+    ]

@@ -9,16 +9,19 @@ from datetime import datetime
 from typing import Self, cast
 
 from worker.events.reflection import Reflection
-from worker.store.engine import Store
+from worker.store.engine import Cursor, Store
+from worker.store.persons import Opener
+from worker.store.vault import Unopenable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Origin:
-    """The writer's time zone (IANA name, None when the event had none) and text (None where it is not
-    kept)."""
+    """The writer's time zone (IANA name, None when the event had none) and text (None where it is not kept,
+    was not asked for, or does not open: `sealed` then says why)."""
 
     timezone: str | None
     text: str | None = field(repr=False)
+    sealed: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, order=True)
@@ -85,11 +88,25 @@ ORDER BY l.id
 def origins_of(store: Store, user_id: str, *, with_text: bool) -> dict[str, Origin]:
     """Reflection id -> origin, for one person; without `with_text` no text leaves the database."""
     query = """
-        SELECT id, timezone, CASE WHEN %s THEN text END FROM reflections
-        WHERE user_id = %s AND deleted_at IS NULL
+        SELECT id, revision, timezone, CASE WHEN %(asked)s THEN text END, CASE WHEN %(asked)s THEN sealed END
+        FROM reflections WHERE user_id = %(user)s AND deleted_at IS NULL
     """
-    rows = store.transact(lambda cursor: cursor.execute(query, (with_text, user_id)).fetchall())
-    return {key: Origin(timezone=timezone, text=text) for key, timezone, text in rows}
+
+    def work(cursor: Cursor) -> dict[str, Origin]:
+        opener = Opener(cursor, store.keyring, [user_id])
+        found = {}
+        for key, revision, timezone, text, sealed in cursor.execute(
+            query, {"asked": with_text, "user": user_id}
+        ).fetchall():
+            why = None
+            try:
+                text = opener.text(id=key, revision=revision, user_id=user_id, text=text, sealed=sealed)
+            except Unopenable as error:
+                why = str(error)
+            found[key] = Origin(timezone=timezone, text=text, sealed=why)
+        return found
+
+    return store.transact(work)
 
 
 def clock(store: Store) -> datetime:

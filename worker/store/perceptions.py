@@ -16,6 +16,8 @@ import orjson
 
 from worker.events.perception import Appraisal, Perception, Placement, Trace
 from worker.events.timeline import Timeline
+from worker.store import changes
+from worker.store.changes import Change
 from worker.store.deliveries import SEPARATOR, risk_score
 from worker.store.engine import Cursor, Store
 from worker.store.persons import lock_persons
@@ -27,8 +29,8 @@ Place = Callable[[Sequence[tuple[Trace, Timeline]]], Sequence[Placement]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settled:
-    """Ids that got their row, ids of existing rows placed again because of them, and ids skipped: meanwhile
-    edited or deleted. An id given with two revisions is in both `written` and `superseded`."""
+    """Ids that got their row, ids of existing rows placed again at once because of them, and ids skipped:
+    meanwhile edited or deleted. An id given with two revisions is in both `written` and `superseded`."""
 
     written: tuple[str, ...]
     repaired: tuple[str, ...]
@@ -84,7 +86,7 @@ ON CONFLICT (reflection_id, model_version) DO UPDATE SET
     intervals = excluded.intervals, emotions = excluded.emotions, language = excluded.language,
     language_supported = excluded.language_supported, risk_level = excluded.risk_level,
     risk_score = excluded.risk_score, risk = excluded.risk, provenance = excluded.provenance,
-    timings = excluded.timings, enriched_at = excluded.enriched_at, repaired_at = NULL
+    timings = excluded.timings, enriched_at = excluded.enriched_at, repaired_at = NULL, repaired_by = NULL
 """
 
 _REPAIR = """
@@ -92,11 +94,11 @@ UPDATE perceptions p SET
     valence = a.valence, arousal = a.arousal, congruence = a.congruence, comparator = a.comparator,
     expected_valence = a.expected_valence, expected_arousal = a.expected_arousal,
     intervals = p.intervals || a.intervals::jsonb, provenance = p.provenance || a.provenance::jsonb,
-    repaired_at = clock_timestamp()
+    repaired_at = clock_timestamp(), repaired_by = string_to_array(a.causes, E'\\x1f')
 FROM unnest(%b::text[], %b::float8[], %b::float8[], %b::float8[], %b::float8[], %b::float8[], %b::float8[],
-            %b::text[], %b::text[])
+            %b::text[], %b::text[], %b::text[])
   AS a (id, valence, arousal, congruence, comparator, expected_valence, expected_arousal, intervals,
-        provenance)
+        provenance, causes)
 WHERE p.reflection_id = a.id AND p.model_version = %s
 """
 
@@ -167,29 +169,38 @@ def _settle(
     if standing:
         traces = [appraisal.trace for appraisal, _ in standing]
         changed = _write_traces(cursor, traces, model_version)
-        changes = [
-            (trace.user_id, moment)
+        made = [
+            Change(user_id=trace.user_id, moment=moment, cause=trace.id)
             for trace in traces
             if trace.id in changed
             for moment in (trace.created_at, moved_from[trace.id])
             if moment is not None
         ]
-        asked, affected = _windows(cursor, traces, changes, model_version)
-        placements = place([*asked, *affected])
+        asked, affected = _windows(cursor, traces, [(c.user_id, c.moment) for c in made], model_version)
+        due = changes.at_once(affected, made)
+        placements = place([*asked, *due.rows])
         _write(cursor, standing, placements[: len(asked)], model_version)
-        repaired = [trace.id for trace, _ in affected]
-        repair(cursor, repaired, placements[len(asked) :], model_version)
+        repaired = [trace.id for trace, _ in due.rows]
+        repair(cursor, repaired, placements[len(asked) :], model_version, due.causes)
+        changes.postpone(cursor, due.later, model_version)
     cursor.execute(_FINISH, (keys, revisions, model_version), prepare=True)
     return dict.fromkeys(trace.id for trace in (a.trace for a, _ in standing)), repaired
 
 
-def repair(cursor: Cursor, ids: Sequence[str], placements: Sequence[Placement], model_version: str) -> None:
-    """Replace what stage B said in the rows of `ids`; stage A's columns stay."""
+def repair(
+    cursor: Cursor,
+    ids: Sequence[str],
+    placements: Sequence[Placement],
+    model_version: str,
+    causes: Sequence[Sequence[str]],
+) -> None:
+    """Replace what stage B said in the rows of `ids`, because of the reflections `causes` of each; stage A's
+    columns stay."""
     if not ids:
         return
     rows = [
-        (key, *_placed(p), _json(p.intervals), _json(p.provenance))
-        for key, p in zip(ids, placements, strict=True)
+        (key, *_placed(p), _json(p.intervals), _json(p.provenance), SEPARATOR.join(why))
+        for key, p, why in zip(ids, placements, causes, strict=True)
     ]
     cursor.execute(_REPAIR, (*map(list, zip(*rows, strict=True)), model_version), prepare=True)
 

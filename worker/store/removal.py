@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
-from worker.store import models
+from worker.events.envelope import Seal
+from worker.store import changes, mentions, models, persons
+from worker.store.changes import Change
 from worker.store.engine import Cursor, Store
 from worker.store.perceptions import Place, affected_by, repair
 from worker.store.persons import lock_persons
+from worker.store.vault import Keyring, Unopenable, place_of_payload
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Deleted:
-    """Ids that were there, ids of later rows placed again, and model versions whose later rows still show the
-    deleted ones' influence because no `place` for them was given."""
+    """Ids that were there, ids of later rows placed again at once, and model versions whose later rows still
+    show the deleted ones' influence because no `place` for them was given."""
 
     ids: tuple[str, ...]
     repaired: tuple[str, ...]
@@ -24,9 +26,15 @@ class Deleted:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Erased:
-    """How many reflections left, and the model versions that were trained on these persons."""
+    """How many reflections, dead letters and labels left; the letters of whole messages that lost events or
+    their payload (`cleared`), and those nobody could look into (`closed`), by id; and the model versions that
+    were trained on these persons."""
 
     reflections: int
+    labels: int
+    letters: int
+    cleared: tuple[int, ...]
+    closed: tuple[int, ...]
     trained_versions: tuple[str, ...]
 
 
@@ -34,7 +42,7 @@ _BURY = """
 UPDATE reflections r SET
     deleted_at = now(), text = NULL, digest = '', lang = NULL, device = NULL, timezone = NULL,
     self_valence = NULL, self_arousal = NULL, self_emotion = NULL, consent_training = false,
-    screen = '{}', screen_level = 'none', screen_score = 0
+    screen = '{}', screen_level = 'none', screen_score = 0, sealed = NULL
 FROM (SELECT id FROM reflections WHERE id = ANY(%s) AND deleted_at IS NULL ORDER BY id FOR UPDATE) found
 WHERE r.id = found.id
 RETURNING r.id
@@ -66,10 +74,13 @@ def _delete(cursor: Cursor, ids: list[str], places: Mapping[str, Place]) -> Dele
     query = "SELECT DISTINCT user_id FROM reflections WHERE id = ANY(%s)"
     lock_persons(cursor, (user_id for (user_id,) in cursor.execute(query, (ids,)).fetchall()))
     gone = sorted(key for (key,) in cursor.execute(_BURY, (ids,)).fetchall())
-    changes: dict[str, list[tuple[str, datetime]]] = {}
-    removed = "DELETE FROM traces WHERE reflection_id = ANY(%s) RETURNING model_version, user_id, created_at"
-    for version, user_id, created_at in cursor.execute(removed, (gone,)).fetchall():
-        changes.setdefault(version, []).append((user_id, created_at))
+    made: dict[str, list[Change]] = {}
+    removed = """
+        DELETE FROM traces WHERE reflection_id = ANY(%s)
+        RETURNING model_version, user_id, created_at, reflection_id
+    """
+    for version, user_id, created_at, key in cursor.execute(removed, (gone,)).fetchall():
+        made.setdefault(version, []).append(Change(user_id=user_id, moment=created_at, cause=key))
     cursor.execute("DELETE FROM perceptions WHERE reflection_id = ANY(%s)", (gone,))
     cursor.execute("DELETE FROM labels WHERE reflection_id = ANY(%s)", (gone,))
     cursor.execute("DELETE FROM reviews WHERE reflection_id = ANY(%s)", (gone,))
@@ -77,13 +88,16 @@ def _delete(cursor: Cursor, ids: list[str], places: Mapping[str, Place]) -> Dele
     cursor.execute(_FINISH, (gone,))
     repaired: set[str] = set()
     unrepaired: set[str] = set()
-    for version, changed in changes.items():
-        affected = affected_by(cursor, changed, version)
+    for version, changed in made.items():
+        affected = affected_by(cursor, [(c.user_id, c.moment) for c in changed], version)
         if not affected:
             continue
         if version in places:
-            touched = [trace.id for trace, _ in affected]
-            repair(cursor, touched, places[version](affected), version)
+            due = changes.at_once(affected, changed)
+            touched = [trace.id for trace, _ in due.rows]
+            if touched:
+                repair(cursor, touched, places[version](due.rows), version, due.causes)
+            changes.postpone(cursor, due.later, version)
             repaired.update(touched)
         else:
             unrepaired.add(version)
@@ -92,20 +106,96 @@ def _delete(cursor: Cursor, ids: list[str], places: Mapping[str, Place]) -> Dele
     )
 
 
-def erase(store: Store, user_ids: Sequence[str]) -> Erased:
-    """Remove everything of these persons: reflections, history, perceptions, labels, reviews, dead letters.
+_UNTOLD = """
+SELECT id, message_id, position, payload, sealed FROM dead_letters
+WHERE id > %s AND user_id IS NULL AND payload IS NOT NULL ORDER BY id LIMIT 64 FOR UPDATE
+"""
 
-    Nobody else's rows depend on theirs. What is still queued of them would come in as new.
+_CLEAR = """
+UPDATE dead_letters SET payload = %s, sealed = %s,
+    detail = detail || CASE WHEN %s THEN '' ELSE '; an erasure took the payload' END
+WHERE id = %s
+"""
+
+
+def erase(
+    store: Store, user_ids: Sequence[str], *, seal: Seal | None = None, dry_run: bool = False
+) -> Erased:
+    """Remove everything of these persons: reflections, history, perceptions, labels, reviews, dead letters,
+    data keys, and their events in messages parked whole (`seal` opens those sealed on the wire).
+
+    Nobody else's rows depend on theirs. What is still queued of them is refused when it comes
+    (`person_erased`), if it was written before now. `dry_run` only counts.
     Raises ServiceMissing, StoreRefused; then nothing is removed.
     """
-    return store.transact(lambda cursor: _erase(cursor, list(user_ids)))
+    done = _DryRun()
+
+    def work(cursor: Cursor) -> Erased:
+        erased = _erase(cursor, sorted(set(user_ids)), store.keyring, seal)
+        if dry_run:
+            done.erased = erased
+            raise done  # takes the transaction back
+        return erased
+
+    try:
+        return store.transact(work)
+    except _DryRun:
+        return done.erased
 
 
-def _erase(cursor: Cursor, user_ids: list[str]) -> Erased:
+class _DryRun(Exception):
+    erased: Erased
+
+
+def _erase(cursor: Cursor, user_ids: list[str], keyring: Keyring | None, seal: Seal | None) -> Erased:
     lock_persons(cursor, user_ids)
+    persons.erase(cursor, user_ids)
+    cursor.execute("DELETE FROM repairs WHERE user_id = ANY(%s)", (user_ids,))
+    labels = cursor.execute("DELETE FROM labels WHERE user_id = ANY(%s)", (user_ids,)).rowcount
     # What hangs on a reflection goes with it (ON DELETE CASCADE), so nothing of theirs can be forgotten here.
     gone = [key for (key,) in cursor.execute(_ERASE, (user_ids,)).fetchall()]
-    cursor.execute(
+    letters = cursor.execute(
         "DELETE FROM dead_letters WHERE user_id = ANY(%s) OR reflection_id = ANY(%s)", (user_ids, gone)
+    ).rowcount
+    cleared, closed = _clear(cursor, set(user_ids), keyring, seal)
+    return Erased(
+        reflections=len(gone),
+        labels=labels,
+        letters=letters,
+        cleared=tuple(cleared),
+        closed=tuple(closed),
+        trained_versions=tuple(models.trained_on(cursor, user_ids)),
     )
-    return Erased(reflections=len(gone), trained_versions=tuple(models.trained_on(cursor, user_ids)))
+
+
+def _clear(
+    cursor: Cursor, user_ids: set[str], keyring: Keyring | None, seal: Seal | None
+) -> tuple[list[int], list[int]]:
+    """Takes the persons' events out of letters that name nobody; ids of those changed and those closed."""
+    cleared: list[int] = []
+    closed: list[int] = []
+    opener = persons.Opener(cursor, keyring, ())
+    after = 0
+    while rows := cursor.execute(_UNTOLD, (after,)).fetchall():
+        for key, message_id, position, payload, sealed in rows:
+            after = key
+            try:
+                plain = opener.payload(
+                    message_id=message_id, position=position, user_id=None, payload=payload, sealed=sealed
+                )
+            except Unopenable:
+                closed.append(key)
+                continue
+            assert plain is not None  # the query asks for payloads only
+            found = mentions.clear(bytes(plain), user_ids, seal=seal)
+            if found.closed and found.payload is not None:
+                closed.append(key)
+            if found.payload == plain:
+                continue
+            cleared.append(key)
+            kept = found.payload
+            if kept is not None and sealed and keyring is not None:
+                nobody = persons.meet(cursor, [persons.NOBODY], keyring)[persons.NOBODY]
+                kept = keyring.seal(nobody.locker, kept, place_of_payload(message_id, position))
+            cursor.execute(_CLEAR, (kept, sealed and kept is not None, kept is not None, key))
+    return cleared, closed

@@ -70,6 +70,22 @@ class Base(DeclarativeBase):
     }
 
 
+class PersonRow(Base):
+    """One person by the SHA-256 of the user id: data keys (each `wrapped` under the operator's key of its
+    `kids`) and, once erased, until when nothing of theirs is taken."""
+
+    __tablename__ = "persons"
+    __table_args__ = (
+        CheckConstraint("length(person) = 32", name="person"),
+        CheckConstraint("cardinality(kids) = cardinality(wrapped) AND cardinality(kids) < 256", name="kids"),
+    )
+
+    person: Mapped[bytes] = mapped_column(primary_key=True)
+    kids: Mapped[list[str]] = mapped_column(server_default=NOTHING)
+    wrapped: Mapped[list[bytes]] = mapped_column(ARRAY(LargeBinary), server_default=NOTHING)
+    erased_at: Mapped[datetime | None]
+
+
 class ReflectionRow(Base):
     """The newest accepted revision of an event and its lexical risk screen, committed before any model runs.
 
@@ -80,6 +96,7 @@ class ReflectionRow(Base):
     __tablename__ = "reflections"
     __table_args__ = (
         CheckConstraint("revision >= 1", name="revision"),
+        CheckConstraint("num_nonnulls(text, sealed) <= 1", name="sealed"),
         _within("self_valence"),
         _within("self_arousal"),
         _within("screen_score"),
@@ -90,6 +107,7 @@ class ReflectionRow(Base):
             desc("screen_score"),
             postgresql_where=text("screen_level IN ('medium', 'high')"),
         ),
+        Index("reflections_received_at_idx", "received_at", postgresql_using="brin"),
     )
 
     id: Mapped[Key]
@@ -102,6 +120,7 @@ class ReflectionRow(Base):
     lang: Mapped[str | None]
     device: Mapped[str | None]
     text: Mapped[str | None]
+    sealed: Mapped[bytes | None]
     digest: Mapped[bytes]
     self_valence: Mapped[float | None]
     self_arousal: Mapped[float | None]
@@ -135,6 +154,7 @@ class PerceptionRow(Base):
     from.
 
     `risk_score` is the highest uncalibrated flag: calibration flattens ranks, and the risk queue needs them.
+    `repaired_by`: the reflections whose arrival, edit or removal the last repair answered.
     """
 
     __tablename__ = "perceptions"
@@ -182,6 +202,24 @@ class PerceptionRow(Base):
     timings: Mapped[Object]
     enriched_at: Mapped[Stamped]
     repaired_at: Mapped[datetime | None]
+    repaired_by: Mapped[list[str] | None]
+
+
+class RepairRow(Base):
+    """A change in a person's past (`cause`: the reflection) whose far rows are still to be placed again."""
+
+    __tablename__ = "repairs"
+    __table_args__ = (
+        Index("repairs_model_version_id_idx", "model_version", "id"),
+        Index("repairs_user_id_idx", "user_id"),
+    )
+
+    id: Mapped[Serial]
+    user_id: Mapped[Identifier]
+    model_version: Mapped[Identifier]
+    changed_at: Mapped[datetime]
+    cause: Mapped[Identifier]
+    requested_at: Mapped[Stamped]
 
 
 class DeliveryRow(Base):
@@ -235,6 +273,7 @@ class DeadLetterRow(Base):
     field: Mapped[str | None]
     detail: Mapped[str]
     payload: Mapped[bytes | None]
+    sealed: Mapped[bool] = mapped_column(server_default=text("false"))
     attempts: Mapped[int]
     parked_at: Mapped[Stamped]
     retried_at: Mapped[datetime | None]
@@ -264,19 +303,19 @@ class LabelRow(Base):
 
 
 class ModelVersionRow(Base):
-    """A bundle this database has seen. `people` holds the SHA-256 (hex) of the user ids it was trained on."""
+    """A bundle this database has seen. `people` holds the digests (`worker.bundle.people`) of whom it was
+    trained on."""
 
     __tablename__ = "model_versions"
     __table_args__ = (
         UniqueConstraint("digest"),
         Index("model_versions_active_idx", "active", unique=True, postgresql_where=text("active")),
-        Index("model_versions_people_idx", "people", postgresql_using="gin"),
     )
 
     version: Mapped[Key]
     digest: Mapped[str]
     manifest: Mapped[Object]
-    people: Mapped[list[str]] = mapped_column(server_default=NOTHING)
+    people: Mapped[bytes] = mapped_column(server_default=text("''"))
     active: Mapped[bool] = mapped_column(server_default=text("false"))
     registered_at: Mapped[Stamped]
     activated_at: Mapped[datetime | None]

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from worker.events.reflection import Reflection, SelfReport
-from worker.store.engine import Store
+from worker.store import dead_letters
+from worker.store.dead_letters import DeadLetter
+from worker.store.engine import Cursor, Store
 from worker.store.leases import Lease
+from worker.store.persons import Opener
+from worker.store.vault import Unopenable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,17 +39,21 @@ FROM (
     ORDER BY o.accepted_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ) late
 JOIN reflections r ON r.id = late.reflection_id AND r.revision = late.revision AND r.deleted_at IS NULL
-WHERE d.reflection_id = late.reflection_id AND d.revision = late.revision AND r.text IS NOT NULL
-RETURNING d.attempts, d.message_id, d.position, r.id, r.user_id, r.text, r.created_at, r.utc_offset_min,
-    r.lang, r.device, r.timezone, r.self_valence, r.self_arousal, r.self_emotion, r.consent_training,
-    r.revision, r.digest
+WHERE d.reflection_id = late.reflection_id AND d.revision = late.revision
+  AND num_nonnulls(r.text, r.sealed) > 0
+RETURNING d.attempts, d.message_id, d.position, r.id, r.user_id, r.text, r.sealed, r.created_at,
+    r.utc_offset_min, r.lang, r.device, r.timezone, r.self_valence, r.self_arousal, r.self_emotion,
+    r.consent_training, r.revision, r.digest
 """
 
 
 def take(store: Store, lease: Lease, *, model_version: str, grace_s: float, limit: int) -> list[Unfinished]:
     """Lease to its owner, who serves `model_version`, up to `limit` accepted deliveries whose lease (or
     acceptance, where none had one) ran out more than `grace_s` ago and whose text is stored; oldest first,
-    newest revisions only."""
+    newest revisions only.
+
+    One whose text no key opens is parked: its row stays, and its letter names the key.
+    """
     wanted = {
         "owner": lease.owner,
         "version": model_version,
@@ -53,11 +61,40 @@ def take(store: Store, lease: Lease, *, model_version: str, grace_s: float, limi
         "grace": grace_s,
         "limit": limit,
     }
-    rows = store.transact(lambda cursor: cursor.execute(_TAKE, wanted).fetchall())
-    return [
-        Unfinished(reflection=_reflection(row), attempts=attempts, message_id=message_id, position=position)
-        for attempts, message_id, position, *row in rows
-    ]
+
+    def work(cursor: Cursor) -> list[Unfinished]:
+        rows = cursor.execute(_TAKE, wanted).fetchall()
+        opener = Opener(cursor, store.keyring, {row[4] for row in rows})
+        found, locked = [], []
+        for attempts, message_id, position, key, user_id, text, sealed, *rest in rows:
+            revision = rest[-2]
+            try:
+                plain = opener.text(id=key, revision=revision, user_id=user_id, text=text, sealed=sealed)
+            except Unopenable as error:
+                locked.append(
+                    DeadLetter(
+                        message_id=message_id or f"resumed/{key}/{revision}",
+                        position=position or 0,
+                        reason="text_unreadable",
+                        detail=str(error),
+                        reflection_id=key,
+                        revision=revision,
+                        user_id=user_id,
+                    )
+                )
+                continue
+            found.append(
+                Unfinished(
+                    reflection=_reflection((key, user_id, plain, *rest)),
+                    attempts=attempts,
+                    message_id=message_id,
+                    position=position,
+                )
+            )
+        dead_letters.give_up(cursor, locked, keep_payload=False, keyring=store.keyring)
+        return found
+
+    return store.transact(work)
 
 
 def _reflection(row: Sequence[Any]) -> Reflection:
