@@ -19,6 +19,12 @@ from worker.store.dead_letters import WHOLE_MESSAGE
 from worker.store.engine import Store
 from worker.store.letterbox import Choice, Letter, Outcome
 
+KEPT = {
+    Outcome.EMPTY: "its text was not kept; publish the event again from its source",
+    Outcome.CLOSED: "it is sealed with a key that FELTSENSE_TEXT_KEYS does not hold",
+}
+"""Why a letter stays as it is."""
+
 
 @dataclass(kw_only=True, slots=True)
 class Retried:
@@ -47,7 +53,7 @@ def retry(
     seal = Seal.of(key) if key is not None else None
     done = Retried()
     with (
-        Store.open(database_url(settings), pool_size=1) as store,
+        Store.open(database_url(settings), pool_size=1, text_keys=settings.text_keys) as store,
         Publisher.connect(broker_url(settings), key) as publisher,
     ):
         total = letterbox.count(store, choice).total()
@@ -62,8 +68,8 @@ def retry(
             try:
                 outcome = letterbox.send_again(store, number, send, again=again)
                 done.outcomes[outcome] += 1
-                if outcome is Outcome.EMPTY:
-                    say(f"letter {number}: its text was not kept; publish the event again from its source")
+                if outcome in KEPT:
+                    say(f"letter {number}: {KEPT[outcome]}")
             except Rejected as error:
                 done.refused += 1
                 say(f"letter {number}: {error}")

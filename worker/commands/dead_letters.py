@@ -98,16 +98,18 @@ def show(
     from worker.store.engine import Store
 
     found = settings()
-    with Store.open(database_url(found), pool_size=1) as store:
-        letters = letterbox.page(store, _choice([number], retried=True), limit=1)
-    if not letters:
+    with Store.open(database_url(found), pool_size=1, text_keys=found.text_keys) as store:
+        letter = letterbox.one(store, number)
+    if letter is None:
         raise UsageError(f"there is no dead letter {number}")
-    Console().print(letter_view(letters[0], REASONS))
-    if text and letters[0].payload is not None:
+    Console().print(letter_view(letter, REASONS))
+    if text and letter.sealed:
+        raise UsageError("the event is sealed with a key that FELTSENSE_TEXT_KEYS does not hold")
+    if text and letter.payload is not None:
         from worker.events.parked import legible
 
         key = found.event_key.get_secret_value() if found.event_key is not None else None
-        typer.echo(legible(letters[0].payload, key))
+        typer.echo(legible(letter.payload, key))
 
 
 def retry(
@@ -144,7 +146,7 @@ def retry(
             passed=lambda count, total: shown.tell("sent again", count, total),
         )
     sent, reopened = done.outcomes[Outcome.SENT], done.outcomes[Outcome.REOPENED]
-    stay = done.refused + done.outcomes[Outcome.EMPTY]
+    stay = done.refused + done.outcomes[Outcome.EMPTY] + done.outcomes[Outcome.CLOSED]
     typer.echo(
         f"{_counted(sent)} sent again"
         + (f", {done.outcomes[Outcome.SKIPPED]} had been before" if done.outcomes[Outcome.SKIPPED] else "")
