@@ -13,7 +13,7 @@ COMPILE := $(BIN)/python -m piptools compile --quiet --upgrade --strip-extras --
 export PIP_ROOT_USER_ACTION := ignore
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: help demo test check bench bench-training bundle lock clean
+.PHONY: help demo test check bench bench-training chaos chaos-long bundle lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -22,6 +22,8 @@ help:
 	@echo "make check                      lint, format, types, import contracts"
 	@echo "make bench [DATA=events.jsonl] [QUICK=1]  compare with the machine's limit and two peers; writes bench/results.json"
 	@echo "make bench-training DATA=folder  measure training; ARGS='--plans quick full' adds whole rebuilds"
+	@echo "make chaos [SEED=1] [EVENTS=2000]  20 faults at a running instance: nothing lost, nothing twice; writes bench/chaos.json"
+	@echo "make chaos-long [SEED=1] [EVENTS=20000]  100 faults, about an hour; after Ctrl-C the same command goes on"
 	@echo "make bundle DATA=folder         rebuild the starter bundle from the corpora in folder"
 	@echo "make lock                       re-resolve the pinned dependencies"
 	@echo "make clean                      remove the instance's data, caches and the virtual environments"
@@ -73,6 +75,12 @@ bench: $(VENV)/.dev
 bench-training: $(VENV)/.dev
 	@exec $(BIN)/python -m benchmarks.training $(DATA) $(ARGS)
 
+chaos: $(VENV)/.dev
+	@exec $(BIN)/python -m benchmarks.chaos --seed $(or $(SEED),1) --faults 20 --events $(or $(EVENTS),2000) $(ARGS)
+
+chaos-long: $(VENV)/.dev
+	@exec $(BIN)/python -m benchmarks.chaos --seed $(or $(SEED),1) --faults 100 --events $(or $(EVENTS),20000) $(ARGS)
+
 bundle: $(VENV)/.dev
 	@exec $(BIN)/python -m trainer.rebuild $(DATA) $(ARGS)
 
@@ -89,6 +97,6 @@ lock: $(VENV)/.dev
 		mv requirements/$$name.lock.tmp requirements/$$name.lock; done
 
 clean:
-	@for link in run/postgres run/*/postgres; do \
+	@for link in run/postgres run/*/postgres bench/chaos/*/postgres; do \
 		if [ -L "$$link" ]; then case "$$(readlink "$$link")" in */feltsense/*) rm -rf "$$(readlink "$$link")";; esac; fi; done
 	rm -rf run bench build dist .cache $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 import typer
 
-from worker.commands import privacy
+from worker.commands import dead_letters, privacy
 from worker.commands.configured import settings as _settings
 from worker.errors import FeltsenseError, UsageError
 
@@ -42,6 +42,7 @@ app = typer.Typer(
 )
 bundles = typer.Typer(help="Look at a bundle without running it.", **PLAIN)
 app.add_typer(bundles, name="bundle")
+app.add_typer(dead_letters.commands(PLAIN), name="dead-letters")
 app.add_typer(privacy.commands(PLAIN))
 
 
@@ -90,6 +91,7 @@ def publish(
             lines,
             settings=settings,
             lane=LIVE if lane is Lane.live else BULK,
+            remember=wait,
             say=shown.say,
             sent=lambda count: shown.tell("published", count, total),
         )
@@ -102,7 +104,7 @@ def publish(
                 rested=lambda n, all_: shown.tell("at rest", n, all_),
             )
     of_these = f", {parked} of them parked" if parked else ""
-    typer.echo(f"{len(done.events)} events published{of_these}{_rejected(done.refused)}", err=True)
+    typer.echo(f"{done.published} events published{of_these}{_rejected(done.refused)}", err=True)
     raise typer.Exit(REJECTED if done.refused or parked else 0)
 
 

@@ -71,5 +71,10 @@ class ServiceMissing(FeltsenseError):
     retryable = True
 
 
+class QueueFull(ServiceMissing):
+    """A lane holds as many messages as it may, or the broker as many bytes; nothing more was put on it.
+    Sending again later is right."""
+
+
 class UsageError(FeltsenseError):
     """The call itself is wrong (bad option, unreadable file)."""

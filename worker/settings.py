@@ -55,6 +55,11 @@ class Settings(BaseSettings):
     broker_url: str | None = Field(
         default=None, description="Redis-protocol URL; an embedded Valkey when unset."
     )
+    broker_memory_mb: int = Field(
+        default=1024,
+        ge=16,
+        description="Most the embedded Valkey's queue may take; a full one refuses messages by name.",
+    )
     database_url: str | None = Field(
         default=None, description="Postgres URL; an embedded Postgres when unset."
     )
@@ -82,12 +87,23 @@ class Settings(BaseSettings):
         description="Days until a reflection goes with all that was made of it; kept when unset.",
     )
 
-    concurrency: int = Field(default=16, ge=1, le=256, description="Celery messages in flight in one worker.")
+    concurrency: int = Field(
+        default=128,
+        ge=1,
+        le=256,
+        description="Celery messages in flight in one worker, at most half of them bulk.",
+    )
     max_batch_size: int = Field(
         default=256, ge=1, le=1024, description="Most reflections a stage takes at once."
     )
     max_wait_ms: float = Field(
         default=2.0, ge=0, le=1000, description="Longest wait of the bulk lane for a batch to fill."
+    )
+    stall_s: float = Field(
+        default=30.0,
+        ge=1,
+        le=3600,
+        description="A stage that computes for longer on one batch hangs: the worker is ended.",
     )
     token_budget: int = Field(
         default=256,
@@ -152,6 +168,11 @@ class Settings(BaseSettings):
     )
     metrics_port: int = Field(
         default=9464, ge=0, le=65535, description="Prometheus metrics on 127.0.0.1; 0 picks a free one."
+    )
+    faults: bool = Field(
+        default=False,
+        description="For tests only: a text with `feltsense-fault:` and `raise`, `hang` or `kill` does that"
+        " to the worker that reads it.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severity logged."

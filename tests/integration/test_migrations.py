@@ -46,6 +46,9 @@ def relations(url: str) -> set[str]:
 
 def fill(store: Store, url: str) -> None:
     """At least one row in every table."""
+    far = reflection("far", at_min=200 * 1440)  # its repair is put off
+    admit(store, [far])
+    enrich(store, [far])
     given = [reflection(f"r{n}", at_min=n) for n in range(3)]
     admit(store, [*given, reflection("r0", text="other")])
     enrich(store, given)

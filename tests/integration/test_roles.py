@@ -13,8 +13,17 @@ from tests.support.appraisals import VERSION, admit, arrival, enrich, place, ref
 from tests.support.program import feltsense
 from trainer.data import operator
 from worker.errors import ServiceMissing
-from worker.service import reconcile
-from worker.store import dead_letters, journal, models, removal, repairs, reseal, retention, roles
+from worker.store import (
+    dead_letters,
+    journal,
+    models,
+    removal,
+    repairs,
+    reseal,
+    retention,
+    roles,
+    unfinished,
+)
 from worker.store.dead_letters import WHOLE_MESSAGE, DeadLetter
 from worker.store.deliveries import accept
 from worker.store.engine import Store, StoreRefused
@@ -76,7 +85,7 @@ def test_the_worker_can_do_all_of_its_work(logins, filled, tmp_path):
         )
         assert dead_letters.rejected(store)[0].payload == b"p"
         admit(store, [reflection("late", "u-2")])
-        assert reconcile.unfinished(store, grace_s=-1)
+        assert unfinished.take(store, "w", model_version=VERSION, grace_s=-1, limit=9)
         removal.delete(store, ["b"], {VERSION: place})
         assert repairs.catch_up(store, place, model_version=VERSION) > 0
         models.register(store, "v2", digest="e", manifest={})

@@ -9,12 +9,11 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
-from tests.support.appraisals import admit, enrich, reflection
+from tests.support.appraisals import VERSION, admit, enrich, reflection
 from tests.support.database import everything
 from trainer.data import operator
 from worker.errors import UsageError
-from worker.service import reconcile
-from worker.store import dead_letters, journal, reseal
+from worker.store import dead_letters, journal, reseal, unfinished
 from worker.store.dead_letters import WHOLE_MESSAGE, DeadLetter
 from worker.store.deliveries import Kind
 from worker.store.engine import Store
@@ -145,8 +144,11 @@ def test_the_reconciler_parks_what_it_cannot_open_and_resumes_the_rest(database_
         admit(
             store, [reflection("open", "u-2", text="open words"), reflection("also", at_min=1, text="mine")]
         )
-        found = reconcile.unfinished(store, grace_s=-1)
-        assert {one.id: one.text for one in found} == {"open": "open words", "also": "mine"}
+        found = unfinished.take(store, "w", model_version=VERSION, grace_s=-1, limit=9)
+        assert {one.reflection.id: one.reflection.text for one in found} == {
+            "open": "open words",
+            "also": "mine",
+        }
         (letter,) = dead_letters.rejected(store)
         assert (letter.reflection_id, letter.reason) == ("locked", "text_unreadable")
         assert Keyring.of(OLD).kid in letter.detail
@@ -154,7 +156,8 @@ def test_the_reconciler_parks_what_it_cannot_open_and_resumes_the_rest(database_
     assert rows(database_url, "SELECT sealed IS NOT NULL FROM reflections WHERE id = 'locked'") == [(True,)]
     # with the key back, the event sent again is taken up like any other
     with opened(database_url, NEW, OLD) as store:
-        assert admit(store, [reflection("locked", text=CANARY)])[0].kind is Kind.REDELIVERED
+        sent = admit(store, [reflection("locked", text=CANARY)], message_id="m-2")
+        assert sent[0].kind is Kind.REDELIVERED
 
 
 def test_training_takes_what_opens_and_names_what_does_not(database_url, tmp_path):

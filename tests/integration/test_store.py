@@ -14,7 +14,7 @@ from worker.bundle.people import digest_of
 from worker.embedded.postgres import free_port
 from worker.errors import BundleRefused, ServiceMissing, UsageError
 from worker.events.reflection import Reflection
-from worker.store import dead_letters, journal, models, removal
+from worker.store import dead_letters, journal, leases, models, removal
 from worker.store.dead_letters import WHOLE_MESSAGE, DeadLetter
 from worker.store.deliveries import Kind, accept, local_day
 from worker.store.engine import Store, StoreRefused
@@ -68,12 +68,88 @@ def test_a_finished_revision_is_done_and_its_perception_is_left_alone(store):
     assert journal.entries(store) == [before]
 
 
-def test_the_model_version_is_pinned_at_first_delivery(store):
+def delivered(store, given, version, owner):
+    """The admission of `given` by a worker of that name and version."""
+    return accept(store, [arrival(given)], [], model_version=version, lane="live", owner=owner)[0]
+
+
+def test_the_model_version_is_pinned_while_its_worker_is_alive_and_is_the_next_ones_after(store):
+    assert delivered(store, ORIGINAL, VERSION, "one").kind is Kind.NEW
+    held = delivered(store, ORIGINAL, "v2", "two")
+    assert (held.kind, held.model_version) == (Kind.HELD, VERSION)
+    leases.release(store, "one")
+    taken = delivered(store, ORIGINAL, "v2", "two")
+    assert (taken.kind, taken.model_version, taken.attempts) == (Kind.REDELIVERED, "v2", 0)
+    # the worker of the old version comes back, and writes nothing
+    assert enrich(store, [ORIGINAL]).superseded == ("r",)
+    assert journal.counts(store).deliveries == {"accepted": 1}
+    edit = delivered(store, EDIT, "v3", "three")
+    assert (edit.kind, edit.model_version) == (Kind.EDIT, "v3")
+
+
+def expire(store):
+    """Everybody's lease runs out."""
+    store.transact(lambda cursor: cursor.execute("UPDATE deliveries SET lease_until = now() - interval '1s'"))
+
+
+def test_an_attempt_counts_only_when_the_worker_that_had_begun_it_is_lost(store):
+    def attempts(owner):
+        admission = delivered(store, ORIGINAL, VERSION, owner)
+        return admission.kind, admission.attempts
+
+    assert attempts("one") == (Kind.NEW, 0)
+    assert attempts("one") == (Kind.REDELIVERED, 0)  # the broker delivered it twice
+    expire(store)
+    assert attempts("one") == (Kind.REDELIVERED, 0)  # nobody else was there
+    leases.release(store, "one")
+    assert attempts("two") == (Kind.REDELIVERED, 0)  # given back
+    expire(store)
+    assert attempts("three") == (Kind.REDELIVERED, 1)  # "two" was lost with it in hand
+    expire(store)
+    assert attempts("four") == (Kind.REDELIVERED, 1)  # "three" had not begun with the suspect
+    leases.begin(store, [("r", 1)], "four")
+    expire(store)
+    assert leases.extend(store, "four") == 1
+    assert attempts("five") == (Kind.HELD, 0)
+    expire(store)
+    assert attempts("five") == (Kind.REDELIVERED, 2)
+    leases.begin(store, [("r", 1)], "five")
+    expire(store)
+    assert attempts("six") == (Kind.EXHAUSTED, 3)
+
+
+@pytest.mark.parametrize("first", ["row", "letter"])
+def test_a_row_or_a_dead_letter_never_both(store, first):
+    letter = DeadLetter(
+        message_id="m-1", position=0, reason="enrichment_crashed", detail="d", reflection_id="r", revision=1,
+        user_id="u-1",
+    )  # fmt: skip
     admit(store, [ORIGINAL])
-    (again,) = accept(store, [arrival(ORIGINAL)], [], model_version="v2", lane="live")
-    assert (again.kind, again.model_version) == (Kind.REDELIVERED, VERSION)
-    (edit,) = accept(store, [arrival(EDIT)], [], model_version="v2", lane="live")
-    assert (edit.kind, edit.model_version) == (Kind.EDIT, "v2")
+    for what in ("row", "letter") if first == "row" else ("letter", "row"):
+        if what == "row":
+            enrich(store, [ORIGINAL])
+        else:
+            dead_letters.park(store, [letter])
+    assert (len(journal.entries(store)), len(dead_letters.rejected(store))) == (
+        (1, 0) if first == "row" else (0, 1)
+    )
+
+
+def test_what_was_given_up_is_tried_again_by_another_message_only_and_loses_its_letter(store):
+    admit(store, [ORIGINAL])
+    dead_letters.park(
+        store,
+        [
+            DeadLetter(
+                message_id="m-1", position=0, reason="enrichment_failed", detail="d", reflection_id="r",
+                revision=1, user_id="u-1",
+            )
+        ],
+    )  # fmt: skip
+    assert kinds(store, [ORIGINAL], message_id="m-1") == [Kind.PARKED]
+    assert journal.counts(store).deliveries == {"dead": 1}
+    assert kinds(store, [ORIGINAL], message_id="m-2") == [Kind.REDELIVERED]
+    assert dead_letters.rejected(store) == []
 
 
 def test_a_conflict_is_parked_with_its_reason_and_harms_no_neighbour(store):
@@ -199,14 +275,14 @@ def test_versions_of_a_model_have_histories_of_their_own(store):
     earlier, later = reflection("a", at_min=0), reflection("b", at_min=1)
     admit(store, [earlier, later])
     enrich(store, [earlier])
-    settle(store, [appraisal(later)], place, model_version="v2", timings=[{}])
+    settle(store, [appraisal(later)], place, model_version="v2", timings=[{}], again=True)
     assert [entry.provenance["history"] for entry in journal.entries(store)] == [0, 0]
 
 
 def test_readers_get_the_active_version_or_else_the_latest(store):
     admit(store, [ORIGINAL])
     enrich(store, [ORIGINAL])
-    settle(store, [appraisal(ORIGINAL)], place, model_version="v2", timings=[{}])
+    settle(store, [appraisal(ORIGINAL)], place, model_version="v2", timings=[{}], again=True)
     assert [entry.model_version for entry in journal.entries(store)] == ["v2"]
     models.register(store, VERSION, digest="d1", manifest={})
     models.register(store, "v2", digest="d2", manifest={})

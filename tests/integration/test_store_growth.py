@@ -9,7 +9,7 @@ import pytest
 from benchmarks.filling import TABLES, People, fill
 from tests.support.appraisals import START, VERSION, admit, enrich, reflection
 from tests.support.database import Server
-from worker.service import reconcile
+from worker.store import leases, unfinished
 from worker.store.engine import Store
 from worker.store.perceptions import _FINISH, _STANDING
 from worker.store.timelines import STRETCHES
@@ -80,9 +80,16 @@ def test_filled_tables_hold_as_many_rows_each_and_the_times_asked_for(full_url):
             {"users": ["long-0"], "times": [UNTIL - timedelta(hours=LONG / 2)], "version": VERSION},
             600,
         ),
-        ("whether a revision still stands", _STANDING, (["waiting"], [1], VERSION), 30),
-        ("the end of a delivery", _FINISH, (["waiting"], [1]), 60),
-        ("unfinished deliveries", reconcile._LEASE, {"lease": 1, "grace": -60, "batch": 256}, 60),
+        ("whether a revision still stands", _STANDING, (["waiting"], [1], VERSION, False, VERSION), 30),
+        ("the end of a delivery", _FINISH, (["waiting"], [1], VERSION), 60),
+        (
+            "unfinished deliveries",
+            unfinished._TAKE,
+            {"lease": 1, "grace": -60, "limit": 256, "owner": "o", "version": VERSION},
+            60,
+        ),
+        ("the heartbeat", leases._EXTEND, (15.0, "o"), 60),
+        ("giving back", leases._RELEASE, ("o",), 60),
     ],
     ids=lambda value: value if isinstance(value, str) and len(value) < 50 else "",
 )

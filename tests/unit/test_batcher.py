@@ -10,6 +10,7 @@ import pytest
 
 from worker.errors import ServiceMissing
 from worker.service.batcher import Batcher, Closed
+from worker.store.leases import ATTEMPTS
 
 
 class Work:
@@ -32,94 +33,127 @@ class Work:
         return [2 * item for item in batch]
 
 
-def batcher(work: Work, *, max_wait_ms: float = 0, capacity: int = 100) -> Batcher[int, int]:
-    return Batcher("test", work, max_batch_size=4, max_wait_ms=max_wait_ms, capacity=capacity)
+class Ends:
+    """What became of each item, and the batches that were handed on."""
+
+    def __init__(self) -> None:
+        self.of: dict[object, object] = {}
+        self.batches: list[list[object]] = []
+        self._changed = threading.Condition()
+
+    def then(self, items: Sequence[object], results: Sequence[object]) -> None:
+        with self._changed:
+            self.batches.append(list(items))
+            self.of.update(zip(items, results, strict=True))
+            self._changed.notify_all()
+
+    def fail(self, item: object, error: Exception) -> None:
+        with self._changed:
+            self.of[item] = error
+            self._changed.notify_all()
+
+    def wait(self, count: int) -> dict[object, object]:
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.of) >= count, 5), self.of
+        return self.of
 
 
-def test_an_idle_stage_takes_one_item_at_once() -> None:
-    work = Work()
-    with batcher(work, max_wait_ms=1000) as stage:
+@pytest.fixture
+def ends() -> Ends:
+    return Ends()
+
+
+def batcher(work: Work, ends: Ends, *, max_wait_ms: float = 0) -> Batcher[int, int]:
+    return Batcher("test", work, then=ends.then, fail=ends.fail, max_batch_size=4, max_wait_ms=max_wait_ms)
+
+
+def test_an_idle_stage_takes_one_item_at_once(ends: Ends) -> None:
+    with batcher(Work(), ends, max_wait_ms=1000) as stage:
         started = time.perf_counter()
-        assert stage.submit([1])[0].result(5) == 2
+        stage.put([1])
+        assert ends.wait(1) == {1: 2}
         assert time.perf_counter() - started < 0.5
 
 
-def test_what_waits_goes_together_up_to_the_batch_size() -> None:
+def test_what_waits_goes_together_up_to_the_batch_size_and_on_as_it_came(ends: Ends) -> None:
+    with batcher(Work(), ends) as stage:
+        stage.put(range(6))
+        assert ends.wait(6) == {item: 2 * item for item in range(6)}
+    assert ends.batches == [[0, 1, 2, 3], [4, 5]]
+
+
+def test_only_the_culprit_of_a_batch_fails(ends: Ends) -> None:
     work = Work()
-    with batcher(work) as stage:
-        futures = stage.submit(range(6))
-        assert [future.result(5) for future in futures] == [0, 2, 4, 6, 8, 10]
-    assert work.batches == [[0, 1, 2, 3], [4, 5]]
+    with batcher(work, ends) as stage:
+        stage.put([12, 13, 14])
+        ended = ends.wait(3)
+    assert (ended[12], ended[14]) == (24, 28)
+    assert isinstance(ended[13], ValueError)
+    assert work.batches == [[12, 13, 14], [12], *[[13]] * ATTEMPTS, [14]]
 
 
-def test_only_the_culprit_of_a_batch_fails() -> None:
-    work = Work()
-    with batcher(work) as stage:
-        futures = stage.submit([12, 13, 14])
-        assert [futures[0].result(5), futures[2].result(5)] == [24, 28]
-        assert isinstance(futures[1].exception(5), ValueError)
-    assert work.batches == [[12, 13, 14], [12], [13], [14]]
-
-
-def test_a_missing_service_is_waited_for() -> None:
+def test_a_missing_service_is_waited_for(ends: Ends) -> None:
     work = Work()
     work.missing = 2
-    with batcher(work) as stage:
-        assert [future.result(5) for future in stage.submit([1, 2])] == [2, 4]
+    with batcher(work, ends) as stage:
+        stage.put([1, 2])
+        assert ends.wait(2) == {1: 2, 2: 4}
     assert work.batches == [[1, 2]] * 3
 
 
-def test_closing_finishes_what_is_queued_and_takes_no_more() -> None:
+def test_closing_finishes_what_is_queued_and_takes_no_more(ends: Ends) -> None:
     work = Work()
     work.gate.clear()
-    stage = batcher(work)
+    stage = batcher(work, ends)
     stage.start()
-    futures = stage.submit(range(9))
+    stage.put(range(9))
     threading.Timer(0.05, work.gate.set).start()
     stage.close()
-    assert [future.result(0) for future in futures] == [2 * item for item in range(9)]
+    assert ends.of == {item: 2 * item for item in range(9)}
     with pytest.raises(Closed):
-        stage.submit([1])
+        stage.put([1])
 
 
-def test_closing_gives_up_waiting_for_a_missing_service() -> None:
+def test_closing_gives_up_waiting_for_a_missing_service(ends: Ends) -> None:
     work = Work()
     work.missing = 1_000_000
-    stage = batcher(work)
+    stage = batcher(work, ends)
     stage.start()
-    future = stage.submit([1])[0]
+    stage.put([1])
     stage.close()
-    assert isinstance(future.exception(0), ServiceMissing)
+    assert isinstance(ends.of[1], ServiceMissing)
 
 
-def test_a_full_queue_holds_back_its_senders() -> None:
-    work = Work()
-    work.gate.clear()
-    with batcher(work, capacity=4) as stage:
-        stage.submit(range(8))
-        sender = threading.Thread(target=stage.submit, args=([9],))
-        sender.start()
-        sender.join(0.05)
-        assert sender.is_alive()
-        work.gate.set()
-        sender.join(5)
-        assert not sender.is_alive()
-
-
-def test_live_waits_for_no_batch_of_bulk() -> None:
+def test_live_waits_for_no_batch_of_bulk(ends: Ends) -> None:
     held, seen = threading.Event(), []
 
     def work(batch: Sequence[str]) -> Sequence[str]:
         seen.append(list(batch))
-        if batch[0] == "bulk":
+        if batch[0] != "live":
             held.wait(5)
         return batch
 
-    with Batcher("test", work, max_batch_size=2, max_wait_ms=0) as stage:
-        bulk = stage.submit(["bulk"] * 6)
+    with Batcher(
+        "test", work, then=ends.then, fail=ends.fail, max_batch_size=2, max_wait_ms=0
+    ) as stage:  # fmt: skip
+        stage.put(["b1", "b2", "b3"])
         while not seen:
             time.sleep(0.001)
-        assert stage.submit(["live"], live=True)[0].result(5) == "live"
-        assert not any(future.done() for future in bulk)
+        stage.put(["live"], live=True)
+        assert ends.wait(1) == {"live": "live"}
         held.set()
-    assert seen == [["bulk"] * 2, ["live"], ["bulk"] * 2, ["bulk"] * 2]
+    assert seen == [["b1", "b2"], ["live"], ["b3"]]
+
+
+def test_live_items_that_come_while_a_batch_waits_for_its_turn_join_it(ends: Ends) -> None:
+    turns, work = threading.Semaphore(0), Work()
+    with Batcher(
+        "test", work, then=ends.then, fail=ends.fail, max_batch_size=4, max_wait_ms=0, live_turn=turns.acquire
+    ) as stage:
+        stage.put([1], live=True)
+        time.sleep(0.05)
+        stage.put([2, 3], live=True)
+        assert not work.batches
+        turns.release(2)
+        ends.wait(3)
+    assert work.batches == [[1, 2, 3]]

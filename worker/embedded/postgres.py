@@ -26,6 +26,9 @@ OPTIONS = {
     "log_min_messages": "log",
     "log_min_error_statement": "panic",
     "log_error_verbosity": "terse",
+    # And should somebody log slow statements, without what they were given.
+    "log_parameter_max_length": "0",
+    "log_parameter_max_length_on_error": "0",
     "password_encryption": "scram-sha-256",
     "timezone": "UTC",
     "log_timezone": "UTC",

@@ -31,6 +31,8 @@ QUEUES = "reflections,reflections.bulk"
 WORKER_READY_S = 300.0
 WORKER_STOP_S = 30.0
 STOP_S = 10.0
+FLOWER_TASKS = 10_000
+"""Messages that Flower remembers; each costs it some kilobytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +140,14 @@ def _embedded(settings: Settings, run_dir: Path, lock: int) -> list[Postgres | V
     if settings.database_url is None:
         servers.append(Postgres(run_dir / "postgres", log=logs / "postgres.log", keep_open=(lock,)))
     if settings.broker_url is None:
-        servers.append(Valkey(run_dir / "valkey", log=logs / "valkey.log", keep_open=(lock,)))
+        servers.append(
+            Valkey(
+                run_dir / "valkey",
+                log=logs / "valkey.log",
+                keep_open=(lock,),
+                memory_mb=settings.broker_memory_mb,
+            )
+        )
     return servers
 
 
@@ -156,9 +165,8 @@ def _celery(settings: Settings, run_dir: Path, lock: int, *, beat: bool) -> Iter
     if beat:
         commands.append(("beat", ["beat", "--schedule", str(run_dir / "beat.db"), *level], STOP_S))
     if settings.flower:
-        commands.append(
-            ("flower", ["flower", "--address=127.0.0.1", f"--port={settings.flower_port}"], STOP_S)
-        )
+        flower = ["flower", "--address=127.0.0.1", f"--port={settings.flower_port}"]
+        commands.append(("flower", [*flower, f"--max_tasks={FLOWER_TASKS}"], STOP_S))
     for name, arguments, deadline_s in commands:
         process = Process(
             name,

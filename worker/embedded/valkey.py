@@ -10,6 +10,7 @@ import shutil
 import socket
 import time
 from pathlib import Path
+from typing import Literal
 
 from worker.embedded.postgres import free_port
 from worker.embedded.process import Process, wait_for_predecessor
@@ -17,6 +18,11 @@ from worker.errors import ServiceMissing
 
 MACHINES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
 ATTEMPTS = 3
+MEMORY_MB = 1024
+"""Most the queue may take: some 500,000 short events."""
+MESSAGE_MB = 64
+"""Longest message it takes: 256 of the longest events, sealed, and as much again. A worker holds some of them
+at once, whole."""
 
 
 class Valkey:
@@ -24,13 +30,28 @@ class Valkey:
 
     `port` 0 takes a free one at each start. A machine that loses power may lose the last second of what was
     accepted (`appendfsync everysec`); who needs that second runs their own broker with `appendfsync always`.
+    A `password` of the caller's own keeps the URL over a restart; without one it is new at each start.
+    From `memory_mb` on it refuses messages, and the worker goes on taking those that it has.
     """
 
-    def __init__(self, folder: Path, *, log: Path, port: int = 0, keep_open: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        log: Path,
+        port: int = 0,
+        keep_open: tuple[int, ...] = (),
+        password: str | None = None,
+        appendfsync: Literal["everysec", "always"] = "everysec",
+        memory_mb: int = MEMORY_MB,
+    ) -> None:
         self._folder = folder
         self._log = log
         self._port = port
         self._keep_open = keep_open
+        self._password = password
+        self._appendfsync = appendfsync
+        self._memory_mb = memory_mb
         self.process: Process | None = None
         self.url = ""
 
@@ -42,7 +63,7 @@ class Valkey:
         program = installed()
         for attempt in range(1, ATTEMPTS + 1):
             port = self._port or free_port()
-            password = secrets.token_urlsafe(24)
+            password = self._password or secrets.token_urlsafe(24)
             try:
                 self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 wait_for_predecessor("valkey-server", self._folder)
@@ -75,9 +96,15 @@ class Valkey:
         path.touch(mode=0o600)
         path.write_text(
             f"bind 127.0.0.1\nport {port}\nrequirepass {password}\nprotected-mode yes\ndaemonize no\n"
-            "appendonly yes\nappendfsync everysec\nmaxmemory-policy noeviction\n"
+            f"appendonly yes\nappendfsync {self._appendfsync}\nmaxmemory-policy noeviction\n"
             # The append-only file is the whole truth; a snapshot beside it would only cost a fork.
             'save ""\n'
+            # Full, it refuses another message by name; without a limit the machine would run out instead.
+            f"maxmemory {self._memory_mb}mb\n"
+            f"proto-max-bulk-len {MESSAGE_MB}mb\n"
+            # What these logs keep of a slow or large command is its arguments, hence events.
+            "commandlog-execution-slower-than -1\ncommandlog-request-larger-than -1\n"
+            "commandlog-reply-larger-than -1\n"
         )
         return path
 

@@ -15,7 +15,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Self, TypeGuard
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -59,7 +59,7 @@ class Seal:
     def open(self, envelope: object) -> object:
         """The event inside. Raises `Rejected`: `unsealed` when it is no envelope, `unreadable_seal` when it
         does not open."""
-        if not isinstance(envelope, dict) or "sealed" not in envelope:
+        if not is_sealed(envelope):
             raise Rejected("unsealed", "this installation takes sealed events only")
         if envelope.keys() != set(FIELDS) or envelope["sealed"] != 1:
             raise Rejected(
@@ -83,6 +83,11 @@ class Seal:
         if event is _Unreadable:
             raise Rejected("bad_json", "the sealed content is no JSON", field="data")
         return event
+
+
+def is_sealed(event: object) -> TypeGuard[dict[str, Any]]:
+    """Whether this is meant as an envelope, readable or not: no event has a field of that name."""
+    return isinstance(event, dict) and "sealed" in event
 
 
 def key_id(key: bytes) -> str:

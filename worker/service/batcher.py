@@ -1,8 +1,8 @@
 """Dynamic batching: what many messages bring at the same time goes through a stage together.
 
-A future per item, and two lanes with a thread each, so that a live message never waits for a batch of bulk.
-A batch is whatever waits when its lane comes free: batches grow with the load by themselves, and an idle lane
-takes what is there at once.
+Two lanes with a thread each, so that a live message never waits for a batch of bulk. A batch is whatever
+waits when its lane comes free: batches grow with the load by themselves, and an idle lane takes what is there
+at once. What comes out is handed on as the batch it is, from the lane's own thread.
 """
 
 from __future__ import annotations
@@ -10,16 +10,20 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from worker.errors import FeltsenseError
 from worker.observability import metrics, spans
 from worker.observability.logging import failure, logger
+from worker.store.leases import ATTEMPTS
 
 T = TypeVar("T")
 R = TypeVar("R")
+Work = Callable[[Sequence[T]], Sequence[R]]
+"""One result an item, in order; both lanes may call it at the same time."""
+Then = Callable[[Sequence[T], Sequence[R]], None]
+Fail = Callable[[T, Exception], None]
 
 BACKOFF_FIRST_S = 0.1
 BACKOFF_MOST_S = 5.0
@@ -33,27 +37,28 @@ class Closed(FeltsenseError):
 
 
 class Batcher(Generic[T, R]):
-    """Runs `work` over batches of one lane each. `work` returns one result an item, in order; both lanes may
-    call it at the same time.
+    """Runs `work` over batches of one lane each; `then` gets the items with their results, `fail` an item
+    that has none.
 
-    When it raises a retryable error, the same batch is tried again, for as long as the stage is open; when it
-    raises anything else, each item is tried alone, so that only the culprit's future holds the error. Under
-    load bulk waits up to `max_wait_ms` for a fuller batch, live never does.
+    When `work` raises a retryable error, the same batch is tried again, for as long as the stage is open;
+    when it raises anything else, each item is tried alone, `ATTEMPTS` times, so that only the culprit fails.
+    Under load bulk waits up to `max_wait_ms` for a fuller batch, live never does; `live_turn` is called
+    before a live batch is made up, and may wait.
     """
 
     def __init__(
-        self, name: str, work: Callable[[Sequence[T]], Sequence[R]],
-        *, max_batch_size: int, max_wait_ms: float, capacity: int = 8192,
+        self, name: str, work: Work[T, R], *, then: Then[T, R], fail: Fail[T],
+        max_batch_size: int, max_wait_ms: float, live_turn: Callable[[], object] | None = None,
     ) -> None:  # fmt: skip
         self.name = name
         self._closing = threading.Event()
         self._hurried = threading.Event()
         self._live, self._bulk = (
             _Lane(
-                name, work, live=live, closing=self._closing, hurried=self._hurried,
-                max_batch_size=max_batch_size, max_wait_s=wait_ms / 1000, capacity=capacity,
+                name, work, then, fail, live=live, closing=self._closing, hurried=self._hurried,
+                max_batch_size=max_batch_size, max_wait_s=wait_ms / 1000, turn=turn,
             )
-            for live, wait_ms in ((True, 0.0), (False, max_wait_ms))
+            for live, wait_ms, turn in ((True, 0.0, live_turn), (False, max_wait_ms, None))
         )  # fmt: skip
 
     def start(self) -> None:
@@ -65,7 +70,7 @@ class Batcher(Generic[T, R]):
         self._hurried.set()
 
     def close(self) -> None:
-        """Finish what is queued and end the threads. Items that only a lost service holds up fail with their
+        """Finish what is queued and end the threads. Items that only a lost service holds up fail with its
         error."""
         self._closing.set()
         self._hurried.set()
@@ -84,52 +89,51 @@ class Batcher(Generic[T, R]):
     ) -> None:
         self.close()
 
-    def submit(self, items: Sequence[T], *, live: bool = False) -> list[Future[R]]:
-        """Queue the items together, a future for each; waits while their lane is full. Raises `Closed` at
-        shutdown."""
-        return (self._live if live else self._bulk).submit(items)
+    def put(self, items: Sequence[T], *, live: bool = False) -> None:
+        """Queue the items together; never waits. Raises `Closed` once the stage is closing."""
+        (self._live if live else self._bulk).put(items)
 
 
 class _Lane(Generic[T, R]):
     """One lane of a stage: its queue and its thread."""
 
     def __init__(
-        self, stage: str, work: Callable[[Sequence[T]], Sequence[R]], *, live: bool,
+        self, stage: str, work: Work[T, R], then: Then[T, R], fail: Fail[T], *, live: bool,
         closing: threading.Event, hurried: threading.Event,
-        max_batch_size: int, max_wait_s: float, capacity: int,
+        max_batch_size: int, max_wait_s: float, turn: Callable[[], object] | None,
     ) -> None:  # fmt: skip
         self._stage = stage
         self._work = work
+        self._then = then
+        self._fail = fail
         self._is_live = live
         self._closing = closing
         self._hurried = hurried
         self._max_batch_size = max_batch_size
         self._max_wait_s = max_wait_s
-        self._capacity = capacity
-        self._waiting: deque[tuple[T, Future[R]]] = deque()
+        self._turn = turn
+        self._waiting: deque[T] = deque()
         self._changed = threading.Condition()
         lane = "live" if live else "bulk"
         self.thread = threading.Thread(target=self._run, name=f"stage-{stage}-{lane}", daemon=True)
 
     def wake(self) -> None:
         with self._changed:
-            self._changed.notify_all()
+            self._changed.notify()
 
-    def submit(self, items: Sequence[T]) -> list[Future[R]]:
-        futures: list[Future[R]] = [Future() for _ in items]
+    def put(self, items: Sequence[T]) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: self._closing.is_set() or len(self._waiting) < self._capacity)
             if self._closing.is_set():
                 raise Closed(f"stage {self._stage} is closing")
-            self._waiting.extend(zip(items, futures, strict=True))
-            self._changed.notify_all()
-        return futures
+            if items:
+                self._waiting.extend(items)
+                self._changed.notify()
 
     def _run(self) -> None:
         while batch := self._take():
             self._finish(batch)
 
-    def _take(self) -> list[tuple[T, Future[R]]]:
+    def _take(self) -> list[T]:
         """The next batch; empty when the stage is closed and nothing is left."""
         with self._changed:
             if not self._waiting:
@@ -140,36 +144,37 @@ class _Lane(Generic[T, R]):
                     lambda: len(self._waiting) >= self._max_batch_size or self._closing.is_set(),
                     self._max_wait_s,
                 )
-            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_batch_size))]
-            self._changed.notify_all()
-        return batch
+        if self._turn is not None and self._waiting:
+            self._turn()
+        with self._changed:
+            return [self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_batch_size))]
 
-    def _finish(self, batch: list[tuple[T, Future[R]]]) -> None:
+    def _finish(self, batch: list[T]) -> None:
         started = spans.now()
         pause_s = BACKOFF_FIRST_S
+        failures = 0
         while True:
             try:
-                results = self._work([item for item, _ in batch])
+                results = self._work(batch)
                 break
-            except Exception as error:  # noqa: BLE001  the items' futures carry it
+            except Exception as error:  # noqa: BLE001  `fail` gets it
                 retryable = getattr(error, "retryable", False)
                 logger.warning(
                     "stage_failed", stage=self._stage, items=len(batch), retryable=retryable, **failure(error)
                 )
+                if not retryable and len(batch) > 1:
+                    for one in batch:
+                        self._finish([one])
+                    return
+                failures += not retryable
+                if 0 < failures < ATTEMPTS:
+                    continue
                 if not retryable or self._hurried.wait(pause_s):
-                    self._blame(batch, error, alone=not retryable and len(batch) > 1)
+                    for one in batch:
+                        self._fail(one, error)
                     return
                 pause_s = min(2 * pause_s, BACKOFF_MOST_S)
         metrics.STAGE_SECONDS.labels(self._stage).observe(spans.now() - started)
         metrics.BATCH_SIZE.labels(self._stage).observe(len(batch))
         spans.record(self._stage, started, size=len(batch), live=self._is_live)
-        for (_, future), result in zip(batch, results, strict=True):
-            future.set_result(result)
-
-    def _blame(self, batch: list[tuple[T, Future[R]]], error: Exception, *, alone: bool) -> None:
-        if alone:
-            for one in batch:
-                self._finish([one])
-        else:
-            for _, future in batch:
-                future.set_exception(error)
+        self._then(batch, results)

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from worker.service.lifecycle import Service
 
 VISIBILITY_TIMEOUT_S = 60
-"""A message that a killed worker held comes back after this long. One held longer (a lost database) may come
-twice, which costs a look-up."""
+"""For what a worker older than `transport` holds; what one of these holds comes back when it is dead."""
 RESTORE_INTERVAL_S = 5
+"""Between two signs of life of a worker, and two looks for dead ones."""
 HEALTH_CHECK_S = 25
 
 
@@ -61,6 +61,8 @@ def create(settings: Settings) -> App:
             "unacked_restore_interval": RESTORE_INTERVAL_S,
             "unacked_restore_throttle": 1,
             "queue_order_strategy": "priority",  # of the queues as listed: live first
+            # The rest is kept for live messages, which would wait for bulk ones to end.
+            "most_held": {BULK: (settings.concurrency + 1) // 2},
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
             "health_check_interval": HEALTH_CHECK_S,

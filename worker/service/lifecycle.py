@@ -17,6 +17,8 @@ from worker.events.message import LIVE, Entry
 from worker.observability import metrics
 from worker.observability.logging import logger
 from worker.pipeline import Pipeline
+from worker.service.faults import strike
+from worker.service.heartbeat import Heartbeat
 from worker.service.reconcile import Reconciler
 from worker.service.repair import Repair
 from worker.service.retention import Retention
@@ -63,11 +65,17 @@ class Service:
             warmup = Warmup(pipeline.warm())
             warmup.begin()
             announce(store, pipeline)
-            stages = opened.enter_context(
-                Stages(
-                    pipeline, store, max_batch_size=settings.max_batch_size, max_wait_ms=settings.max_wait_ms
-                )
+            stages = Stages(
+                pipeline,
+                store,
+                max_batch_size=settings.max_batch_size,
+                max_wait_ms=settings.max_wait_ms,
+                stall_s=settings.stall_s,
+                faults=strike if settings.faults else None,
             )
+            # Behind the stages at the end: what they cannot finish is given back.
+            opened.enter_context(Heartbeat(store, stages.owner, lambda: not stages.progress.stalled()))
+            opened.enter_context(stages)
             opened.enter_context(Reconciler(stages, store))
             opened.enter_context(Repair(store, pipeline))
             if settings.retention_text_days or settings.retention_days:

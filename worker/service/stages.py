@@ -2,98 +2,102 @@
 (stage A), settle (stage B, rows).
 
 Each stage is a batcher with a thread a lane, so the encoder works on one batch while the next is read and the
-one before is appraised and written, and live passes bulk in every stage. A task thread walks its message from
-stage to stage; what fails on one event is parked for that event alone.
+one before is appraised and written, and live passes bulk in every stage. What goes through a stage together
+goes on together; what fails on one event is parked for that event alone.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from concurrent.futures import Future
+import threading
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 from uuid import uuid4
 
-from worker.events.message import LIVE, Entry
+from worker.errors import FeltsenseError
+from worker.events.message import BULK, LIVE, Entry
 from worker.events.perception import Appraisal, Placement, Trace
 from worker.events.reflection import Reflection
 from worker.events.timeline import Timeline
-from worker.inference.lanes import Encoded
 from worker.observability import metrics, spans
-from worker.pipeline import Look, Pipeline, Readings
-from worker.service.batcher import Batcher
-from worker.store import dead_letters, deliveries, perceptions
+from worker.pipeline import Look, Pipeline
+from worker.service.batcher import Batcher, Closed
+from worker.service.journey import Journey, Message, Read, Turn, read_of
+from worker.service.progress import Progress
+from worker.service.trials import Trials
+from worker.store import dead_letters, deliveries, leases, perceptions
 from worker.store.dead_letters import DeadLetter
 from worker.store.deliveries import Admission, Arrival, Kind
 from worker.store.engine import Store
+from worker.store.leases import ATTEMPTS
+from worker.store.unfinished import Unfinished
 
-T = TypeVar("T")
-R = TypeVar("R")
-Arriving = tuple[Entry, str, str]
-"""An entry with a reflection, the id of its message, and its lane."""
-Seen = tuple[Reflection, Look | None]
-"""A reflection with its first look; none of one that arrived long ago."""
+LIVE_UNDERWAY = 2
+"""Live batches between reading and their rows. More would be smaller ones: each pays the stages' fixed cost,
+and the encoder's for a call, anew; fewer would leave a core idle."""
+
+_NOT_ENRICHED = {
+    Kind.DONE: "duplicate", Kind.PARKED: "duplicate", Kind.STALE: "stale", Kind.CONFLICT: "conflict",
+    Kind.ERASED: "erased",
+}  # fmt: skip
 Welcome = tuple[Admission, Look]
 """What became of an arrival, and the look that was had at it."""
+Parting = tuple[DeadLetter, Journey | Message]
+"""A letter, and what ends with it: an event's journey, or a message's entry that never began one."""
 
 
-class Read:
-    """A batch as it was read, its embeddings on their way. Appraised once, by the appraise stage's thread."""
+class Held(FeltsenseError):
+    """Another worker has an event of the message in hand; the message comes again until that one is done."""
 
-    def __init__(self, seen: Sequence[Seen], pipeline: Pipeline, *, live: bool) -> None:
-        self.seen = seen
-        self.live = live
-        self._pipeline = pipeline
-        started = spans.now()
-        self._readings: Readings = pipeline.read(
-            [reflection for reflection, _ in seen],
-            [look if look is not None else pipeline.look([reflection])[0] for reflection, look in seen],
-        )
-        submitted = spans.now()
-        self._encoded: Future[Encoded] = pipeline.encode(self._readings, live=live)
-        self._appraisals: list[Appraisal] | None = None
-        self.failed = False
-        self.timings = {"read": submitted - started}
-        self._encoded.add_done_callback(lambda _: self.timings.__setitem__("encode", spans.now() - submitted))
-
-    def wait(self) -> None:
-        """Return when the encoder has ended, however it ended: `appraised` tells."""
-        self._encoded.exception()
-
-    def appraised(self) -> list[Appraisal]:
-        if self._appraisals is None:
-            self.failed = True
-            encoded = self._encoded.result()
-            started = spans.now()
-            self._appraisals = self._pipeline.appraise(self._readings, encoded)
-            self.timings["appraise"] = spans.now() - started
-            self.failed = False
-        return self._appraisals
-
-
-Reading = tuple[Read, int]
-"""A reflection as row of the batch it was read with."""
-Appraised = tuple[Appraisal, Read]
-"""An appraisal with the batch it was read with, which knows its lane and its times."""
+    exit_code = 4
+    retryable = True
 
 
 class Stages:
     """The stages of one worker process over one pipeline and one store, open inside a `with` block."""
 
-    def __init__(self, pipeline: Pipeline, store: Store, *, max_batch_size: int, max_wait_ms: float) -> None:
+    def __init__(
+        self, pipeline: Pipeline, store: Store, *, max_batch_size: int, max_wait_ms: float,
+        stall_s: float = 30.0, faults: Callable[[Sequence[Reflection]], None] | None = None,
+    ) -> None:  # fmt: skip
+        self.owner = uuid4().hex
+        self.model_version = pipeline.model_version
+        self.progress = Progress(stall_s)
+        self._faults = faults
         self._pipeline = pipeline
         self._store = store
+        self._underway = threading.BoundedSemaphore(LIVE_UNDERWAY)
         size, wait = max_batch_size, max_wait_ms
-        self._arrive = Batcher("arrive", self._accept, max_batch_size=256, max_wait_ms=wait)
-        self._read = Batcher("read", self._look, max_batch_size=size, max_wait_ms=wait)
-        self._appraise = Batcher("appraise", self._judge, max_batch_size=size, max_wait_ms=0)
-        self._settle = Batcher("settle", self._write, max_batch_size=size, max_wait_ms=wait)
-        self._park = Batcher("park", self._put_away, max_batch_size=256, max_wait_ms=0)
-
+        self._arrive = Batcher(
+            "arrive", self._accept, then=self._arrived, fail=partial(self._failed, "arrive"),
+            max_batch_size=256, max_wait_ms=wait,
+        )  # fmt: skip
+        self._trial = Batcher(
+            "trial", self._begin, then=lambda batch, _: self._forward(self._read, batch),
+            fail=partial(self._failed, "trial"), max_batch_size=256, max_wait_ms=0,
+        )  # fmt: skip
+        self._trials = Trials(
+            lambda batch: self._forward(self._read, batch), partial(self._forward, self._trial)
+        )
+        self._read = Batcher(
+            "read", self._look, then=self._seen, fail=partial(self._failed, "read"),
+            max_batch_size=size, max_wait_ms=wait, live_turn=self._underway.acquire,
+        )  # fmt: skip
+        self._appraise = Batcher(
+            "appraise", self._judge, then=self._judged, fail=partial(self._failed, "appraise"),
+            max_batch_size=size, max_wait_ms=0,
+        )  # fmt: skip
+        self._settle = Batcher(
+            "settle", self._write, then=self._written, fail=partial(self._failed, "settle"),
+            max_batch_size=size, max_wait_ms=wait,
+        )  # fmt: skip
+        self._park = Batcher(
+            "park", self._put_away, then=self._parked, fail=self._unparked,
+            max_batch_size=256, max_wait_ms=0,
+        )  # fmt: skip
         self._all: tuple[Batcher[Any, Any], ...] = (
-            self._arrive, self._read, self._appraise, self._settle, self._park,
+            self._arrive, self._trial, self._read, self._appraise, self._settle, self._park,
         )  # fmt: skip
 
     def __enter__(self) -> Self:
@@ -111,186 +115,199 @@ class Stages:
         """Shutdown has begun: finish what can be finished, give back what waits for a lost service."""
         for stage in self._all:
             stage.hurry()
+        self._trials.hurry()
 
     def enrich(self, entries: Sequence[Entry], *, message_id: str, lane: str) -> dict[str, int]:
         """Takes a message's entries to their rows or dead letters; how many ended how, by outcome.
 
         Raises a retryable error when a service stays away until shutdown: then the message must come again.
         """
-        live = lane == LIVE
-        tally: Counter[str] = Counter()
-        letters = [_letter(entry, message_id) for entry in entries if entry.reflection is None]
-        tally["rejected"] = len(letters)
+        message = Message(message_id, len(entries), live=lane == LIVE)
+        self._park.put(
+            [(_refusal(one, message_id), message) for one in entries if one.reflection is None],
+            live=message.live,
+        )
+        self._arrive.put(
+            [
+                Journey(message, one.reflection, one.position, one)
+                for one in entries
+                if one.reflection is not None
+            ],
+            live=message.live,
+        )
+        return message.wait()
 
-        def through(stage: Batcher[T, R], travellers: Sequence[tuple[Entry, T]]) -> list[tuple[Entry, R]]:
-            arrived = []
-            futures = stage.submit([item for _, item in travellers], live=live)
-            for (entry, _), future in zip(travellers, futures, strict=True):
-                error = future.exception()
-                if error is None:
-                    arrived.append((entry, future.result()))
-                elif getattr(error, "retryable", False):
-                    raise error
-                else:
-                    letters.append(_letter(entry, message_id, f"{stage.name}: {type(error).__name__}"))
-                    tally["failed"] += 1
-            return arrived
-
-        fresh = [(entry, (entry, message_id, lane)) for entry in entries if entry.reflection is not None]
-        admitted = _once(through(self._arrive, fresh), tally)
-        read = through(self._read, [(entry, (seen, live)) for entry, seen in admitted])
-        for _, (batch, _) in read:
-            # In this thread: a batch of the next stage is made of what is ready, and waits for nobody.
-            batch.wait()
-        for _, outcome in through(self._settle, through(self._appraise, read)):
-            tally[outcome] += 1
-        if letters:
-            for future in self._park.submit(letters, live=live):
-                future.result()
-        return dict(+tally)
-
-    def resume(self, reflections: Sequence[Reflection]) -> int:
+    def resume(self, found: Sequence[Unfinished]) -> int:
         """Reads and settles what was accepted earlier and never finished; how many rows that wrote.
 
         What fails by itself is parked. Raises a retryable error when a service stays away until shutdown:
         then what has no row yet is found again.
         """
-        id_ = f"resumed/{uuid4()}"
-        letters: list[DeadLetter] = []
+        message = Message(f"resumed/{uuid4()}", len(found), live=False)
+        onward: list[Journey] = []
+        for place, one in enumerate(found):
+            journey = Journey(message, one.reflection, place, None)
+            journey.attempts = one.attempts
+            if one.message_id is not None and one.position is not None:
+                journey.message_id, journey.place = one.message_id, one.position
+            if one.attempts < ATTEMPTS:
+                onward.append(journey)
+            else:
+                self._exhausted(journey)
+        self._trials.take(onward)
+        return message.wait().get("written", 0)
 
-        def through(stage: Batcher[T, R], travellers: Sequence[tuple[int, T]]) -> list[tuple[int, R]]:
-            arrived = []
-            futures = stage.submit([item for _, item in travellers])
-            for (place, _), future in zip(travellers, futures, strict=True):
-                error = future.exception()
-                if error is None:
-                    arrived.append((place, future.result()))
-                elif getattr(error, "retryable", False):
-                    raise error
-                else:
-                    culprit = reflections[place]
-                    letters.append(
-                        DeadLetter(
-                            message_id=id_,
-                            position=place,
-                            reason="enrichment_failed",
-                            detail=f"{stage.name}: {type(error).__name__}",
-                            reflection_id=culprit.id,
-                            revision=culprit.revision,
-                            user_id=culprit.user_id,
-                        )
-                    )
-            return arrived
-
-        fresh = [(place, ((reflection, None), False)) for place, reflection in enumerate(reflections)]
-        settled = through(self._settle, through(self._appraise, through(self._read, fresh)))
-        for future in self._park.submit(letters):
-            future.result()
-        return sum(outcome == "written" for _, outcome in settled)
+    def _exhausted(self, one: Journey) -> None:
+        self._give_up(one, one.letter("the worker ended or hung", reason="enrichment_crashed"))
 
     def park(self, letter: DeadLetter) -> None:
         """Parks one letter; waits for the database as long as the stage is open."""
-        self._park.submit([letter], live=True)[0].result()
+        message = Message(letter.message_id, 1, live=True)
+        self._park.put([(letter, message)], live=True)
+        message.wait()
 
-    def _accept(self, batch: Sequence[Arriving]) -> list[Welcome]:
-        reflections = [_reflection(entry) for entry, _, _ in batch]
-        looks = self._pipeline.look(reflections)
+    def _accept(self, batch: Sequence[Journey]) -> list[Welcome]:
+        with self.progress.computing():
+            looks = self._pipeline.look([one.reflection for one in batch])
         arrivals = [
             Arrival(
-                reflection=reflection,
+                reflection=one.reflection,
                 screen=look.risk,
-                message_id=message_id,
-                position=entry.position,
-                payload=entry.payload,
+                message_id=one.message.id,
+                position=one.place,
+                payload=one.entry.payload if one.entry is not None else b"",
             )
-            for reflection, look, (entry, message_id, _) in zip(reflections, looks, batch, strict=True)
+            for one, look in zip(batch, looks, strict=True)
         ]
         # A batch is of one lane: the batcher never mixes them.
         admissions = deliveries.accept(
-            self._store, arrivals, (), model_version=self._pipeline.model_version, lane=batch[0][2]
+            self._store,
+            arrivals,
+            (),
+            model_version=self._pipeline.model_version,
+            lane=LIVE if batch[0].message.live else BULK,
+            owner=self.owner,
         )
         return list(zip(admissions, looks, strict=True))
 
-    def _look(self, batch: Sequence[tuple[Seen, bool]]) -> list[Reading]:
-        read = Read([seen for seen, _ in batch], self._pipeline, live=batch[0][1])
-        return [(read, row) for row in range(len(batch))]
+    def _arrived(self, batch: Sequence[Journey], welcomes: Sequence[Welcome]) -> None:
+        onward = []
+        for one, (admission, look) in zip(batch, welcomes, strict=True):
+            one.attempts = admission.attempts
+            if admission.kind in _NOT_ENRICHED:
+                one.ended(_NOT_ENRICHED[admission.kind])
+            elif admission.kind is Kind.HELD:
+                one.lost(Held("another worker has an event of this message in hand"))
+            elif not one.message.claim(one.reflection):
+                one.ended("duplicate")
+            elif admission.kind is Kind.EXHAUSTED:
+                self._exhausted(one)
+            else:
+                one.look = look
+                onward.append(one)
+        self._trials.take(onward)
 
-    def _judge(self, batch: Sequence[Reading]) -> list[Appraised]:
-        appraised: list[Appraised] = []
-        for read, row in batch:
-            if read.failed:  # with its batch: only by itself can it show whether it is the culprit
-                read, row = Read([read.seen[row]], self._pipeline, live=read.live), 0
-            appraised.append((read.appraised()[row], read))
-        return appraised
+    def _begin(self, batch: Sequence[Journey]) -> list[None]:
+        leases.begin(self._store, [(one.reflection.id, one.reflection.revision) for one in batch], self.owner)
+        return [None] * len(batch)
 
-    def _write(self, batch: Sequence[Appraised]) -> list[str]:
-        appraisals = [appraisal for appraisal, _ in batch]
+    def _look(self, batch: Sequence[Journey]) -> list[Read]:
+        with self.progress.computing():
+            if self._faults is not None:
+                self._faults([one.reflection for one in batch])
+            return self._read_batch(batch)
+
+    def _read_batch(self, batch: Sequence[Journey]) -> list[Read]:
+        if batch[0].message.live and batch[0].turn is None:  # it has one where its batch failed
+            turn = Turn(len(batch), self._underway.release)
+            for one in batch:
+                one.turn = turn
+        return [Read(batch, self._pipeline)] * len(batch)
+
+    def _seen(self, batch: Sequence[Journey], reads: Sequence[Read]) -> None:
+        # Also when the encoder fails: then the appraise stage finds the culprit.
+        reads[0].encoded.add_done_callback(lambda _: self._forward(self._appraise, batch))
+
+    def _judge(self, batch: Sequence[Journey]) -> list[Appraisal]:
+        with self.progress.computing():
+            for one in batch:
+                if read_of(one).failed:  # with its batch: alone it shows whether it is the culprit
+                    Read([one], self._pipeline)
+            return [read_of(one).appraised()[one.row] for one in batch]
+
+    def _judged(self, batch: Sequence[Journey], appraisals: Sequence[Appraisal]) -> None:
+        for one, appraisal in zip(batch, appraisals, strict=True):
+            one.appraisal = appraisal
+        self._forward(self._settle, batch)
+
+    def _write(self, batch: Sequence[Journey]) -> list[str]:
+        appraisals = [one.appraisal for one in batch if one.appraisal is not None]
         settled = perceptions.settle(
             self._store,
             appraisals,
-            partial(self._place, live=batch[0][1].live),
+            partial(self._place, live=batch[0].message.live),
             model_version=self._pipeline.model_version,
-            timings=[read.timings for _, read in batch],
+            timings=[read_of(one).timings for one in batch],
         )
         newest: dict[str, int] = {}
-        for appraisal in appraisals:
-            key, revision = appraisal.reflection.id, appraisal.reflection.revision
+        for one in batch:
+            key, revision = one.reflection.id, one.reflection.revision
             newest[key] = max(revision, newest.get(key, 0))
         written = set(settled.written)
         return [
             "written"
-            if a.reflection.id in written and a.reflection.revision == newest[a.reflection.id]
+            if one.reflection.id in written and one.reflection.revision == newest[one.reflection.id]
             else "superseded"
-            for a in appraisals
+            for one in batch
         ]
+
+    def _written(self, batch: Sequence[Journey], outcomes: Sequence[str]) -> None:
+        for one, outcome in zip(batch, outcomes, strict=True):
+            one.ended(outcome)
 
     def _place(self, items: Sequence[tuple[Trace, Timeline]], *, live: bool) -> Sequence[Placement]:
         started = spans.now()
-        placements = self._pipeline.place(items)
+        with self.progress.computing():
+            placements = self._pipeline.place(items)
         spans.record("place", started, size=len(items), live=live)
         return placements
 
-    def _put_away(self, letters: Sequence[DeadLetter]) -> list[None]:
-        dead_letters.park(self._store, letters)
-        for letter in letters:
+    def _forward(self, stage: Batcher[Journey, Any], batch: Sequence[Journey]) -> None:
+        if not batch:
+            return
+        try:
+            stage.put(batch, live=batch[0].message.live)
+        except Closed as error:
+            for one in batch:
+                one.lost(error)
+
+    def _failed(self, stage: str, one: Journey, error: Exception) -> None:
+        if getattr(error, "retryable", False):
+            one.lost(error)
+            return
+        self._give_up(one, one.letter(f"{stage}: {type(error).__name__}"))
+
+    def _give_up(self, one: Journey, letter: DeadLetter) -> None:
+        try:
+            self._park.put([(letter, one)], live=one.message.live)
+        except Closed as closed:
+            one.lost(closed)
+
+    def _put_away(self, partings: Sequence[Parting]) -> list[None]:
+        dead_letters.park(self._store, [letter for letter, _ in partings])
+        for letter, _ in partings:
             metrics.DEAD_LETTERS.labels(letter.reason).inc()
-        return [None] * len(letters)
+        return [None] * len(partings)
+
+    def _parked(self, partings: Sequence[Parting], _nothing: Sequence[None]) -> None:
+        for _, ending in partings:
+            ending.ended("failed" if isinstance(ending, Journey) else "rejected")
+
+    def _unparked(self, parting: Parting, error: Exception) -> None:
+        parting[1].lost(error)
 
 
-def _once(admitted: Sequence[tuple[Entry, Welcome]], tally: Counter[str]) -> list[tuple[Entry, Seen]]:
-    """What is still to be enriched, each revision once however often the message holds it; counts the
-    rest."""
-    names = {Kind.DONE: "duplicate", Kind.STALE: "stale", Kind.CONFLICT: "conflict", Kind.ERASED: "erased"}
-    chosen: dict[tuple[str, int], tuple[Entry, Seen]] = {}
-    for entry, (admission, look) in admitted:
-        reflection = _reflection(entry)
-        if not admission.to_enrich:
-            tally[names[admission.kind]] += 1
-        elif (reflection.id, reflection.revision) in chosen:
-            tally["duplicate"] += 1
-        else:
-            chosen[reflection.id, reflection.revision] = (entry, (reflection, look))
-    return list(chosen.values())
-
-
-def _reflection(entry: Entry) -> Reflection:
-    assert entry.reflection is not None  # refused entries never arrive
-    return entry.reflection
-
-
-def _letter(entry: Entry, message_id: str, failed: str = "") -> DeadLetter:
-    """The letter of a refused entry, or of one that `failed` (stage and error class) after it was read."""
-    if entry.reflection is not None:
-        return DeadLetter(
-            message_id=message_id,
-            position=entry.position,
-            reason="enrichment_failed",
-            detail=failed,
-            reflection_id=entry.reflection.id,
-            revision=entry.reflection.revision,
-            user_id=entry.reflection.user_id,
-            payload=entry.payload,
-        )
+def _refusal(entry: Entry, message_id: str) -> DeadLetter:
     assert entry.refused is not None  # an entry has a reflection or a reason why not
     return DeadLetter(
         message_id=message_id,

@@ -1,8 +1,9 @@
-"""The wire under Celery: what is on a Redis list but is no message of Celery's becomes one that can be
-parked.
+"""The wire under Celery: how entries of the Redis lists become messages a worker holds.
 
-kombu parses what it has already popped; on anything else than its own envelope the worker would end, the
-entry lost.
+kombu pops an entry and records it as held in two steps, and a worker killed between them loses it. Here one
+script does both, for as many entries as the worker has room for. Each consumer keeps a key alive: what a
+consumer holds whose key is gone goes back to its list, and what a living one holds stays with it however
+long it takes. What is on a list but is no message of Celery's becomes one that can be parked.
 """
 
 from __future__ import annotations
@@ -10,20 +11,222 @@ from __future__ import annotations
 import base64
 import json
 import uuid
+from collections.abc import Mapping
+from queue import Empty
+from time import monotonic, time
 from typing import Any
 
-from kombu.transport import TRANSPORT_ALIASES, redis
+from kombu.transport import TRANSPORT_ALIASES, redis, virtual
+
+CONSUMER_TTL_S = 15
+"""A consumer that has not been heard of for this long is dead. Its sign of life is every restore interval."""
+FETCH_MOST = 256
+"""Entries taken at once where the prefetch has no limit."""
+IDLE_WAIT_S = 0.1
+"""What an idle worker waits for the first list before it looks at the others."""
 
 _ENCODINGS = (None, "base64", "utf-8")
+_OWNED = "consumer:"
+"""How tags begin that name the consumer holding them; kombu's own are bare UUIDs."""
+
+_FETCH = """
+local taken, room = {}, tonumber(ARGV[1])
+for i = 4, #KEYS do
+  local most = math.min(room, tonumber(ARGV[i + 2]))
+  local entries = most > 0 and redis.call('RPOP', KEYS[i], most) or {}
+  for _, entry in ipairs(entries) do
+    local tag = string.format('%s%012d', ARGV[3], ARGV[4] + #taken / 3)
+    redis.call('HSET', KEYS[1], tag, '[' .. entry .. ',"",' .. cjson.encode(KEYS[i]) .. ']')
+    redis.call('ZADD', KEYS[2], ARGV[2], tag)
+    for _, part in ipairs({KEYS[i], tag, entry}) do taken[#taken + 1] = part end
+  end
+  room = room - #entries
+end
+if #taken > 0 then redis.call('SET', KEYS[3], '', 'EX', ARGV[5]) end
+return taken
+"""
+"""Moves entries from the lists, in their order, to what is held. The value is what kombu would have stored,
+if the entry is JSON. The pops come first: a full server refuses a script's first write if it needs memory."""
+
+_GIVE_BACK = """
+local function give_back(tag, push)
+  local held = redis.call('HGET', KEYS[1], tag)
+  local entry, list = string.match(held or '', '^%[(.*),"",("[^"]*")%]$')
+  if not entry then return 0 end
+  redis.call('ZREM', KEYS[2], tag)
+  redis.call('HDEL', KEYS[1], tag)
+  return redis.call(push, cjson.decode('[' .. list .. ']')[1], entry)
+end
+"""
+
+_RESTORE_ONE = _GIVE_BACK + "return give_back(ARGV[1], ARGV[2])"
+
+_RESTORE_DEAD = (
+    _GIVE_BACK
+    + """
+if redis.call('EXPIRE', KEYS[3], ARGV[3]) == 0 then redis.pcall('SET', KEYS[3], '', 'EX', ARGV[3]) end
+local foreign, tags = {}, redis.call('ZREVRANGE', KEYS[2], 0, -1, 'WITHSCORES')
+for i = 1, #tags, 2 do
+  local owner = string.match(tags[i], '^(consumer:.*)/')
+  if owner then
+    if redis.call('EXISTS', ARGV[2] .. owner) == 0 then give_back(tags[i], 'RPUSH') end
+  elseif tonumber(tags[i + 1]) < tonumber(ARGV[1]) then
+    foreign[#foreign + 1] = tags[i]
+  end
+end
+return foreign
+"""
+)
+"""First a sign of life of its own, which a full server may refuse once the last one is too old. Then newest
+first, so that the oldest ends at the front of its list. Answers what another kind of worker held too long."""
+
+
+class QoS(redis.QoS):
+    """kombu's record of what this consumer holds, over scripts that lose nothing in between."""
+
+    def append(self, message: virtual.Message, delivery_tag: str) -> None:
+        if delivery_tag in self._delivered:  # the fetch recorded it
+            virtual.QoS.append(self, message, delivery_tag)  # type: ignore[no-untyped-call]
+        else:
+            super().append(message, delivery_tag)  # type: ignore[no-untyped-call]
+
+    def restore_unacked(self, client: Any = None) -> None:
+        if self.channel.connection.client is None:
+            # The connection was lost and let go of before its channel, which can reach no broker any more.
+            # What it holds comes back when its key runs out.
+            self._delivered.clear()
+            return
+        with self.channel.conn_or_acquire(client) as client:
+            for tag in reversed(self._delivered):
+                self.restore_by_tag(tag, client)
+        self._delivered.clear()
+
+    def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> None:
+        push = "LPUSH" if leftmost else "RPUSH"
+        with self.channel.conn_or_acquire(client) as client:
+            if not client.eval(_RESTORE_ONE, 2, *self._held, tag, push) and not tag.startswith(_OWNED):
+                super().restore_by_tag(tag, client, leftmost)  # type: ignore[no-untyped-call]
+
+    def restore_visible(self, *_: Any, **__: Any) -> None:
+        """Gives a sign of life, and gives back what dead consumers hold."""
+        channel = self.channel
+        with channel.conn_or_acquire() as client:
+            keys = (*self._held, channel.alive_key)
+            prefix = channel.alive_key.removesuffix(channel.consumer)
+            oldest = time() - self.visibility_timeout
+            for tag in client.eval(_RESTORE_DEAD, 3, *keys, oldest, prefix, channel.consumer_ttl):
+                super().restore_by_tag(tag.decode(), client)  # type: ignore[no-untyped-call]
+
+    @property
+    def _held(self) -> tuple[str, str]:
+        return self.unacked_key, self.unacked_index_key
 
 
 class Channel(redis.Channel):
-    """kombu's Redis channel, with every popped entry made readable."""
+    """kombu's Redis channel, whose consumer takes and records in one step."""
 
-    def _create_client(self, asynchronous: bool = False) -> Any:
-        client = super()._create_client(asynchronous)  # type: ignore[no-untyped-call]
-        client.set_response_callback("BRPOP", _readable_pop)
-        return client
+    QoS = QoS
+    consumer_ttl = CONSUMER_TTL_S
+    most_held: Mapping[str, int] = {}
+    _in_poll: Any
+    _brpop_sent_at: Any
+    from_transport_options: tuple[str, ...] = (  # type: ignore[assignment]  # kombu counts them in the type
+        *redis.Channel.from_transport_options,
+        "consumer_ttl",
+        "most_held",
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.consumer = f"{_OWNED}{uuid.uuid4().hex}"
+        self._fetched = 0
+        self._asked: str | None = None
+        self._unrecorded: set[str] = set()
+        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+    @property
+    def alive_key(self) -> str:
+        return f"feltsense.{self.consumer}"
+
+    def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:
+        if no_ack:
+            self._unrecorded.add(queue)
+        return super().basic_consume(queue, no_ack, *args, **kwargs)  # type: ignore[no-untyped-call]
+
+    def _brpop_start(self, timeout: float | None = None) -> None:
+        if not self._unrecorded.isdisjoint(self.active_queues):
+            super()._brpop_start(timeout)  # type: ignore[no-untyped-call]
+        elif lists := self._lists():
+            room = self.qos.can_consume_max_estimate()
+            room = FETCH_MOST if room is None else room
+            keys = (*self.qos._held, self.alive_key, *lists)
+            self._ask(
+                "EVAL", _FETCH, len(keys), *keys,
+                room, time(), f"{self.consumer}/", self._fetched, self.consumer_ttl,
+                *(self._room_for(one, room) for one in lists),
+            )  # fmt: skip
+
+    def _lists(self) -> list[str]:
+        queues = self._queue_cycle.consume(len(self.active_queues))
+        return [
+            self._q_for_pri(queue, step)  # type: ignore[no-untyped-call]
+            for queue in queues
+            for step in self.priority_steps
+        ]
+
+    def _room_for(self, source: str, room: int) -> int:
+        """How many more entries of a list may be held, where `most_held` limits its queue."""
+        queue = self._queue_of(source)
+        if queue not in self.most_held:
+            return room
+        acknowledged: set[str] = self.qos._dirty
+        held: int = sum(
+            message is not None and message.delivery_info["routing_key"] == queue and tag not in acknowledged
+            for tag, message in self.qos._delivered.items()
+        )
+        return max(0, min(room, int(self.most_held[queue]) - held))
+
+    def _queue_of(self, source: str) -> str:
+        return source.rsplit(self.sep, 1)[0]
+
+    def _ask(self, command: str, *args: Any) -> None:
+        connection = self.client.connection
+        self._asked = command
+        self._in_poll, self._brpop_sent_at = connection, monotonic()
+        connection.send_command(command, *args)
+
+    def _brpop_read(self, **options: Any) -> bool:
+        if self._asked is None:
+            return bool(super()._brpop_read(**options))  # type: ignore[no-untyped-call]
+        asked, self._asked = self._asked, None
+        try:
+            try:
+                answer = self.client.parse_response(self.client.connection, asked, **options)
+            except self.connection_errors:
+                self.client.connection.disconnect()
+                raise
+        finally:
+            self._in_poll = None
+            self._flush_brpop_reauth()  # type: ignore[no-untyped-call]
+        if asked == "EVAL" and answer:
+            self._deliver(answer)
+            return True
+        if asked == "EVAL" and not self._closing and (lists := self._lists()):
+            # Moves an entry to where it is: the one way to be woken by a list and take nothing from it.
+            self._ask("BLMOVE", lists[0], lists[0], "RIGHT", "RIGHT", IDLE_WAIT_S)
+        raise Empty
+
+    def _deliver(self, answer: list[bytes]) -> None:
+        """Hands over a fetch (list, tag, entry, list, ...), all of it held before any of it is looked at."""
+        taken = list(zip(*[iter(answer)] * 3, strict=True))
+        self._fetched += len(taken)
+        for _, tag, _ in taken:
+            self.qos._delivered[tag.decode()] = None
+        if self._closing:  # what is held goes back
+            return
+        for source, tag, entry in taken:
+            message = json.loads(readable(entry))
+            message["properties"]["delivery_tag"] = tag.decode()
+            self.connection._deliver(message, self._queue_of(source.decode()))
 
 
 class Transport(redis.Transport):
@@ -37,10 +240,6 @@ def install() -> None:
     setting."""
     for scheme in ("redis", "rediss"):
         TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"
-
-
-def _readable_pop(popped: list[bytes] | None, **_: Any) -> tuple[bytes, bytes] | None:
-    return (popped[0], readable(popped[1])) if popped else None
 
 
 def readable(entry: bytes) -> bytes:

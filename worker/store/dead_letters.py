@@ -11,6 +11,7 @@ from psycopg import sql
 
 from worker.store import persons
 from worker.store.engine import Cursor, Store
+from worker.store.persons import lock_persons
 from worker.store.vault import Keyring, Unopenable, place_of_payload
 
 WHOLE_MESSAGE = -1
@@ -56,8 +57,14 @@ ON CONFLICT (message_id, position) DO UPDATE SET
     attempts = d.attempts + 1, reason = excluded.reason, field = excluded.field, detail = excluded.detail
 """
 
+_FINISHED = """
+SELECT d.reflection_id, d.revision
+FROM unnest(%b::text[], %b::int[]) AS a (id, revision)
+JOIN deliveries d ON d.reflection_id = a.id AND d.revision = a.revision AND d.state = 'done'
+"""
+
 _GIVE_UP = """
-UPDATE deliveries d SET state = 'dead', finished_at = clock_timestamp()
+UPDATE deliveries d SET state = 'dead', finished_at = clock_timestamp(), owner = NULL, lease_until = NULL
 FROM (
     SELECT o.reflection_id, o.revision
     FROM unnest(%b::text[], %b::int[]) AS a (id, revision)
@@ -83,12 +90,16 @@ def park(store: Store, letters: Sequence[DeadLetter]) -> None:
 def give_up(
     cursor: Cursor, letters: Sequence[DeadLetter], *, keep_payload: bool, keyring: Keyring | None
 ) -> None:
-    """`park`, inside the caller's transaction."""
-    write(cursor, letters, keep_payload=keep_payload, keyring=keyring)
+    """`park`, inside the caller's transaction. An event that has its row meanwhile gets no letter."""
     named = [letter for letter in letters if letter.reflection_id is not None and letter.revision is not None]
+    finished: set[tuple[str | None, int | None]] = set()
     if named:
         keys = ([letter.reflection_id for letter in named], [letter.revision for letter in named])
+        lock_persons(cursor, (letter.user_id for letter in named if letter.user_id is not None))
+        finished.update(cursor.execute(_FINISHED, keys, prepare=True).fetchall())
         cursor.execute(_GIVE_UP, keys, prepare=True)
+    due = [letter for letter in letters if (letter.reflection_id, letter.revision) not in finished]
+    write(cursor, due, keep_payload=keep_payload, keyring=keyring)
 
 
 def write(

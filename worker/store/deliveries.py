@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, timedelta
 from datetime import timezone as fixed
 from enum import StrEnum
@@ -16,6 +16,7 @@ from worker.events.reflection import Reflection
 from worker.store import dead_letters, persons
 from worker.store.dead_letters import DeadLetter
 from worker.store.engine import Cursor, Store
+from worker.store.leases import ATTEMPTS, LEASE_S
 from worker.store.persons import Person
 from worker.store.vault import Locker, place_of_text
 
@@ -24,7 +25,8 @@ SEPARATOR = "\x1f"
 
 
 class Kind(StrEnum):
-    """What an arrival turned out to be; all but NEW, EDIT and REDELIVERED need nothing more."""
+    """What an arrival turned out to be. NEW, EDIT and REDELIVERED are to be enriched, HELD is to come again,
+    EXHAUSTED to be parked; the others need nothing more."""
 
     NEW = "new"
     EDIT = "edit"  # a higher revision: it replaced the stored one
@@ -32,6 +34,9 @@ class Kind(StrEnum):
     DONE = "done"  # finished before
     STALE = "stale"  # a higher revision is stored, or the reflection was deleted
     CONFLICT = "conflict"  # parked here: `conflicting_content` or `user_changed`
+    PARKED = "parked"  # this very message's event was parked before
+    HELD = "held"  # another worker has it in hand
+    EXHAUSTED = "exhausted"  # `ATTEMPTS` of it ended with their worker
     ERASED = "erased"  # written before its person was erased; parked here, as an empty letter
 
 
@@ -48,10 +53,12 @@ class Arrival:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Admission:
-    """The outcome for one arrival, and the model version its revision was pinned to at first delivery."""
+    """The outcome for one arrival, the model version its revision is pinned to, and how many attempts of it
+    ended with their worker."""
 
     kind: Kind
     model_version: str
+    attempts: int = 0
 
     @property
     def to_enrich(self) -> bool:
@@ -87,32 +94,85 @@ RETURNING r.id, r.xmax = 0
 but for those whose person is not as recalled: they are not even looked at."""
 
 STORED = """
-SELECT a.id, r.user_id, r.revision, r.digest, r.deleted_at IS NOT NULL, d.state, d.model_version
+SELECT a.id, r.user_id, r.revision, r.digest, r.deleted_at IS NOT NULL, d.state, d.model_version,
+       d.attempts, d.begun, d.owner, coalesce(d.lease_until > clock_timestamp(), false)
 FROM unnest(%b::text[], %b::int[]) AS a (id, revision)
 JOIN reflections r ON r.id = a.id
 LEFT JOIN deliveries d ON d.reflection_id = a.id AND d.revision = a.revision
 """
 
 _PIN = """
-INSERT INTO deliveries AS d (reflection_id, revision, model_version, state, attempts, lane)
-SELECT a.id, a.revision, %s, 'accepted', 1, %s FROM unnest(%b::text[], %b::int[]) AS a (id, revision)
+INSERT INTO deliveries AS d
+    (reflection_id, revision, model_version, state, attempts, lane, owner, lease_until, begun, message_id,
+     position)
+SELECT a.id, a.revision, %s, 'accepted', a.attempts, %s, %s, clock_timestamp() + make_interval(secs => %s),
+       a.begun, a.message_id, a.position
+FROM unnest(%b::text[], %b::int[], %b::int[], %b::bool[], %b::text[], %b::int[])
+  AS a (id, revision, attempts, begun, message_id, position)
 ORDER BY a.id COLLATE "C", a.revision
 ON CONFLICT (reflection_id, revision) DO UPDATE SET
-    attempts = d.attempts + 1, state = 'accepted', finished_at = NULL
+    model_version = excluded.model_version, attempts = excluded.attempts, state = 'accepted',
+    finished_at = NULL, owner = excluded.owner, lease_until = excluded.lease_until, begun = excluded.begun,
+    message_id = excluded.message_id, position = excluded.position
 WHERE d.state <> 'done'
 """
 
+_LETTERS = """
+SELECT l.message_id, l.position
+FROM unnest(%b::text[], %b::int[]) AS a (message_id, position)
+JOIN dead_letters l ON l.message_id = a.message_id AND l.position = a.position
+"""
+
+_TAKE_BACK = """
+DELETE FROM dead_letters l
+USING unnest(%b::text[], %b::int[]) AS a (id, revision)
+WHERE l.reflection_id = a.id AND l.revision = a.revision AND l.reason = ANY(%b)
+"""
+"""What is tried anew after it was given up has no letter: it ends as a row or as another letter."""
+
+GIVEN_UP = ("enrichment_failed", "enrichment_crashed", "text_unreadable")
+"""Reasons of letters that stand for the event itself, not for its contradiction to another."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Standing:
+    """What is stored for an arrival that was there already."""
+
+    user_id: str
+    revision: int
+    digest: bytes
+    deleted: bool
+    state: str | None
+    pinned: str | None
+    attempts: int | None
+    begun: bool | None
+    owner: str | None
+    leased: bool
+
+
+_STANDING = tuple(field.name for field in fields(_Standing))
+
 
 def accept(
-    store: Store, arrivals: Sequence[Arrival], parked: Sequence[DeadLetter], *, model_version: str, lane: str
+    store: Store,
+    arrivals: Sequence[Arrival],
+    parked: Sequence[DeadLetter],
+    *,
+    model_version: str,
+    lane: str,
+    owner: str | None = None,
 ) -> list[Admission]:
     """Store the arrivals and park the rejected ones in one transaction; an admission per arrival, in order.
+
+    `owner` gets the lease on what is to be enriched, and on what is EXHAUSTED. Its work on an event that no
+    attempt was lost of counts as begun; on another it begins with `leases.begin`. A revision stays pinned to
+    its first model version until its lease has run out or was given back: then it is this one's.
 
     Arrivals of one id behave as if each had come in a call of its own. A CONFLICT or ERASED is parked here
     too. Raises ServiceMissing, StoreRefused; then nothing of the call is stored.
     """
     return store.transact(
-        lambda cursor: _accept(cursor, arrivals, parked, model_version, lane, _Texts(store))
+        lambda cursor: _accept(cursor, arrivals, parked, model_version, lane, owner, _Texts(store))
     )
 
 
@@ -122,10 +182,12 @@ def _accept(
     parked: Sequence[DeadLetter],
     model_version: str,
     lane: str,
+    owner: str | None,
     texts: _Texts,
 ) -> list[Admission]:
     admissions: dict[int, Admission] = {}
     refused: list[DeadLetter] = []
+    begun: set[int] = set()
     for places in _rounds(arrivals):
         by_id = {arrivals[place].reflection.id: place for place in places}
 
@@ -150,42 +212,84 @@ def _accept(
         if not by_id:
             continue
         known = (list(by_id), [arrivals[place].reflection.revision for place in by_id.values()])
-        for key, *stored, pinned in cursor.execute(STORED, known, prepare=True).fetchall():
-            arrival = arrivals[by_id[key]]
-            kind, reason = _judge(arrival.reflection, *stored)
+        parted: list[int] = []
+        for key, *stored in cursor.execute(STORED, known, prepare=True).fetchall():
+            place, standing = by_id[key], _Standing(**dict(zip(_STANDING, stored, strict=True)))
+            admission, reason = _judge(arrivals[place].reflection, standing, model_version, owner)
+            admissions[place] = admission
             if reason is not None:
-                refused.append(_conflict(arrival, reason))
-            admissions[by_id[key]] = Admission(kind=kind, model_version=pinned or model_version)
-    keys = sorted(
-        {
-            (arrivals[place].reflection.id, arrivals[place].reflection.revision)
-            for place, admission in admissions.items()
-            if admission.to_enrich
-        }
-    )
-    if keys:
-        cursor.execute(
-            _PIN,
-            (model_version, lane, [key for key, _ in keys], [revision for _, revision in keys]),
-            prepare=True,
+                refused.append(_conflict(arrivals[place], reason))
+            if standing.begun and standing.owner == owner:
+                begun.add(place)
+            if standing.state == "dead" and admission.to_enrich:
+                parted.append(place)
+        for place in _parked(cursor, arrivals, parted):
+            admissions[place] = Admission(kind=Kind.PARKED, model_version=model_version)
+    # Of one revision the first counts: the message's next is another name for the same work.
+    pinned = {
+        (arrivals[place].reflection.id, arrivals[place].reflection.revision): place
+        for place in sorted(admissions, reverse=True)
+        if admissions[place].to_enrich or admissions[place].kind is Kind.EXHAUSTED
+    }
+    if pinned:
+        places = [pinned[key] for key in sorted(pinned)]
+        attempts = [admissions[place].attempts for place in places]
+        columns = (
+            [arrivals[place].reflection.id for place in places],
+            [arrivals[place].reflection.revision for place in places],
+            attempts,
+            [place in begun or not lost for place, lost in zip(places, attempts, strict=True)],
+            [arrivals[place].message_id for place in places],
+            [arrivals[place].position for place in places],
         )
+        lease_s = None if owner is None else LEASE_S
+        cursor.execute(_PIN, (model_version, lane, owner, lease_s, *columns), prepare=True)
     letters = [*parked, *refused]
     dead_letters.write(cursor, letters, keep_payload=texts.keep, keyring=texts.keyring)
     return [admissions[place] for place in range(len(arrivals))]
 
 
 def _judge(
-    reflection: Reflection, user_id: str, revision: int, digest: bytes, deleted: bool, state: str | None
-) -> tuple[Kind, str | None]:
-    if deleted:
-        return Kind.STALE, None
-    if reflection.revision == revision and reflection.digest != digest:
-        return Kind.CONFLICT, "conflicting_content"
-    if reflection.user_id != user_id:
-        return Kind.CONFLICT, "user_changed"
-    if reflection.revision < revision:
-        return Kind.STALE, None
-    return (Kind.DONE if state == "done" else Kind.REDELIVERED), None
+    reflection: Reflection, standing: _Standing, model_version: str, owner: str | None
+) -> tuple[Admission, str | None]:
+    pinned = standing.pinned or model_version
+
+    def admission(kind: Kind, version: str = pinned, attempts: int = 0) -> Admission:
+        return Admission(kind=kind, model_version=version, attempts=attempts)
+
+    if standing.deleted:
+        return admission(Kind.STALE), None
+    if reflection.revision == standing.revision and reflection.digest != standing.digest:
+        return admission(Kind.CONFLICT), "conflicting_content"
+    if reflection.user_id != standing.user_id:
+        return admission(Kind.CONFLICT), "user_changed"
+    if reflection.revision < standing.revision:
+        return admission(Kind.STALE), None
+    if standing.state == "done":
+        return admission(Kind.DONE), None
+    if standing.state != "accepted":  # given up, and sent again
+        return admission(Kind.REDELIVERED, model_version), None
+    attempts = standing.attempts or 0
+    if standing.owner is not None and standing.owner != owner:
+        if standing.leased:
+            return admission(Kind.HELD), None
+        attempts += bool(standing.begun)
+    kind = Kind.REDELIVERED if attempts < ATTEMPTS else Kind.EXHAUSTED
+    return admission(kind, model_version, attempts), None
+
+
+def _parked(cursor: Cursor, arrivals: Sequence[Arrival], places: Sequence[int]) -> set[int]:
+    """Which of the `places` hold what their own message had parked; the others lose their old letters."""
+    if not places:
+        return set()
+    named = ([arrivals[place].message_id for place in places], [arrivals[place].position for place in places])
+    found = set(cursor.execute(_LETTERS, named, prepare=True).fetchall())
+    parked = {place for place in places if (arrivals[place].message_id, arrivals[place].position) in found}
+    anew = [arrivals[place].reflection for place in places if place not in parked]
+    if anew:
+        keys = ([reflection.id for reflection in anew], [reflection.revision for reflection in anew])
+        cursor.execute(_TAKE_BACK, (*keys, list(GIVEN_UP)), prepare=True)
+    return parked
 
 
 def _conflict(arrival: Arrival, reason: str) -> DeadLetter:

@@ -44,6 +44,14 @@ class StoreRefused(FeltsenseError):
     """
 
 
+class _Stale(Exception):
+    """A connection that was lost before anything could be committed over it."""
+
+    def __init__(self, error: psycopg.OperationalError) -> None:
+        super().__init__()
+        self.error = error
+
+
 class Store:
     """A pool of connections. Open it with `Store.open(url)`, preferably in a `with` statement."""
 
@@ -82,7 +90,6 @@ class Store:
             url.set(drivername="postgresql+psycopg"),
             pool_size=pool_size,
             max_overflow=pool_size,
-            pool_pre_ping=True,
             pool_use_lifo=True,
             hide_parameters=True,
             connect_args={"connect_timeout": 5, "application_name": "feltsense", "options": SESSION},
@@ -139,13 +146,18 @@ class Store:
     def transact(self, work: Callable[[Cursor], T]) -> T:
         """What `work` returns, in one committed transaction (READ COMMITTED, binary cursor).
 
-        `work` runs again when Postgres ended it for a deadlock, so it must have no other effect.
+        `work` runs again when Postgres ended it for a deadlock, or was restarted since the last call, so it
+        must have no other effect.
         Raises ServiceMissing when the database is lost, StoreRefused when it refuses; what `work`
         raises passes through.
         """
         for tries in range(1, TRIES + 1):
             try:
                 return self._attempt(work)
+            except _Stale as stale:
+                failure = self._retell(stale.error)
+                if tries < TRIES:
+                    continue
             except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure) as error:
                 failure = self._retell(error)
                 if tries < TRIES:
@@ -162,12 +174,20 @@ class Store:
 
     def _attempt(self, work: Callable[[Cursor], T]) -> T:
         pooled = self._engine.raw_connection()
+        done = False
         try:
             connection = cast(psycopg.Connection[tuple[Any, ...]], pooled.driver_connection)
             with connection.cursor(binary=True) as cursor:
                 result = work(cursor)
-            connection.commit()
+                done = True
+                connection.commit()
             return result
+        except psycopg.OperationalError as error:
+            if done or not connection.broken:
+                raise
+            # The server was restarted since: asking each time beforehand would cost a round trip.
+            self._engine.dispose()
+            raise _Stale(error) from None
         finally:
             pooled.close()
 

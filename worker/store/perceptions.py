@@ -7,8 +7,7 @@ same time.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,6 +20,7 @@ from worker.store import changes
 from worker.store.changes import Change
 from worker.store.deliveries import SEPARATOR, risk_score
 from worker.store.engine import Cursor, Store
+from worker.store.persons import lock_persons
 from worker.store.timelines import Stretch, covering, microseconds, stretches
 
 Place = Callable[[Sequence[tuple[Trace, Timeline]]], Sequence[Placement]]
@@ -37,14 +37,16 @@ class Settled:
     superseded: tuple[str, ...]
 
 
-_LOCK = "SELECT pg_advisory_xact_lock(a.key) FROM unnest(%b::int8[]) AS a (key)"
-
 _STANDING = """
 SELECT a.id, t.created_at
 FROM unnest(%b::text[], %b::int[]) AS a (id, revision)
 JOIN reflections r ON r.id = a.id AND r.revision = a.revision AND r.deleted_at IS NULL
+LEFT JOIN deliveries d ON d.reflection_id = a.id AND d.revision = a.revision
 LEFT JOIN traces t ON t.reflection_id = a.id AND t.model_version = %s
+WHERE %s OR d.state IS NULL OR (d.state <> 'dead' AND d.model_version = %s)
 """
+"""A worker whose lease ran out may come back: by then its event may be parked, or pinned to the version of
+the worker that took it over."""
 
 _TRACE = """
 INSERT INTO traces AS t (reflection_id, model_version, user_id, created_at, static, history)
@@ -106,6 +108,7 @@ FROM (
     SELECT o.reflection_id, o.revision
     FROM unnest(%b::text[], %b::int[]) AS a (id, revision)
     JOIN deliveries o ON o.reflection_id = a.id AND o.revision <= a.revision AND o.state = 'accepted'
+        AND (o.revision < a.revision OR o.model_version = %s)
     ORDER BY o.reflection_id, o.revision FOR UPDATE OF o
 ) finished
 WHERE d.reflection_id = finished.reflection_id AND d.revision = finished.revision
@@ -120,12 +123,13 @@ def settle(
     *,
     model_version: str,
     timings: Sequence[Mapping[str, float]],
+    again: bool = False,
 ) -> Settled:
     """Write one batch's rows (any persons, any order), place again what they change, finish the deliveries.
 
     `timings` (seconds by stage) goes with `appraisals` by position. `place` is asked once, for new and
-    changed rows together. Raises ServiceMissing, StoreRefused, or what `place` raises; then nothing of the
-    batch is stored.
+    changed rows together. With `again` a delivery's pin does not count: a row of another version is wanted.
+    Raises ServiceMissing, StoreRefused, or what `place` raises; then nothing of the batch is stored.
     """
     newest: dict[str, tuple[Appraisal, Mapping[str, float]]] = {}
     for appraisal, timing in zip(appraisals, timings, strict=True):
@@ -135,7 +139,7 @@ def settle(
     batch = [newest[key] for key in sorted(newest)]
     if not batch:
         return Settled(written=(), repaired=(), superseded=())
-    written, repaired = store.transact(lambda cursor: _settle(cursor, batch, place, model_version))
+    written, repaired = store.transact(lambda cursor: _settle(cursor, batch, place, model_version, again))
     revisions = {appraisal.reflection.id: appraisal.reflection.revision for appraisal, _ in batch}
     superseded = {
         a.reflection.id
@@ -146,13 +150,19 @@ def settle(
 
 
 def _settle(
-    cursor: Cursor, batch: Sequence[tuple[Appraisal, Mapping[str, float]]], place: Place, model_version: str
+    cursor: Cursor,
+    batch: Sequence[tuple[Appraisal, Mapping[str, float]]],
+    place: Place,
+    model_version: str,
+    again: bool,
 ) -> tuple[dict[str, None], list[str]]:
     lock_persons(cursor, (appraisal.reflection.user_id for appraisal, _ in batch))
     keys = [appraisal.reflection.id for appraisal, _ in batch]
     revisions = [appraisal.reflection.revision for appraisal, _ in batch]
     moved_from: dict[str, datetime | None] = dict(
-        cursor.execute(_STANDING, (keys, revisions, model_version), prepare=True).fetchall()
+        cursor.execute(
+            _STANDING, (keys, revisions, model_version, again, model_version), prepare=True
+        ).fetchall()
     )
     standing = [(appraisal, timing) for appraisal, timing in batch if appraisal.reflection.id in moved_from]
     repaired: list[str] = []
@@ -173,17 +183,8 @@ def _settle(
         repaired = [trace.id for trace, _ in due.rows]
         repair(cursor, repaired, placements[len(asked) :], model_version, due.causes)
         changes.postpone(cursor, due.later, model_version)
-    cursor.execute(_FINISH, (keys, revisions), prepare=True)
+    cursor.execute(_FINISH, (keys, revisions, model_version), prepare=True)
     return dict.fromkeys(trace.id for trace in (a.trace for a, _ in standing)), repaired
-
-
-def lock_persons(cursor: Cursor, user_ids: Iterable[str]) -> None:
-    """Wait for, then hold, these persons until the transaction ends; in one order for everybody.
-
-    The next statement sees what the former holder committed.
-    """
-    keys = sorted({_lock_key(user_id) for user_id in user_ids})
-    cursor.execute(_LOCK, (keys,), prepare=True)
 
 
 def repair(
@@ -303,7 +304,3 @@ def _placed(placement: Placement) -> tuple[float, ...]:
 
 def _json(value: Mapping[str, Any]) -> str:
     return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY).decode()
-
-
-def _lock_key(user_id: str) -> int:
-    return int.from_bytes(hashlib.blake2b(user_id.encode(), digest_size=8).digest(), "big", signed=True)

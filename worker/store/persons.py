@@ -6,6 +6,7 @@ for it. So what came in during an erasure is either erased with the rest or sees
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -65,6 +66,8 @@ ON CONFLICT (person) DO UPDATE SET kids = p.kids || excluded.kids, wrapped = p.w
 WHERE NOT p.kids && %(ours)b::text[]
 """
 
+_LOCK = "SELECT pg_advisory_xact_lock(a.key) FROM unnest(%b::int8[]) AS a (key)"
+
 _REWRAP = """
 SELECT person, kids, wrapped FROM persons WHERE person > %s AND kids <> '{}' AND NOT %s::text = ALL(kids)
 ORDER BY person LIMIT %s FOR UPDATE
@@ -116,6 +119,15 @@ def recall(
         known.remember(person.locker)
         lockers[user_id] = person.locker
     return lockers
+
+
+def lock_persons(cursor: Cursor, user_ids: Iterable[str]) -> None:
+    """Wait for, then hold, these persons' timelines until the transaction ends; in one order for everybody.
+
+    The next statement sees what the former holder committed.
+    """
+    keys = sorted({_lock_key(user_id) for user_id in user_ids})
+    cursor.execute(_LOCK, (keys,), prepare=True)
 
 
 def erase(cursor: Cursor, user_ids: Iterable[str]) -> None:
@@ -195,3 +207,7 @@ def rewrap(store: Store, keyring: Keyring, *, at_once: int = 1000) -> tuple[int,
         if last is None:
             return changed, lost
         after = last
+
+
+def _lock_key(user_id: str) -> int:
+    return int.from_bytes(hashlib.blake2b(user_id.encode(), digest_size=8).digest(), "big", signed=True)

@@ -9,7 +9,8 @@ from worker.events.envelope import Seal
 from worker.store import changes, mentions, models, persons
 from worker.store.changes import Change
 from worker.store.engine import Cursor, Store
-from worker.store.perceptions import Place, affected_by, lock_persons, repair
+from worker.store.perceptions import Place, affected_by, repair
+from worker.store.persons import lock_persons
 from worker.store.vault import Keyring, Unopenable, place_of_payload
 
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 from worker.store import changes
 from worker.store.changes import Change
 from worker.store.engine import Cursor, Store
-from worker.store.perceptions import Place, affected_by, lock_persons, repair
+from worker.store.perceptions import Place, affected_by, repair
+from worker.store.persons import lock_persons
 
 AT_ONCE = 64
 """Changes a transaction: each may reach as many rows as a history is long."""

@@ -223,7 +223,12 @@ class RepairRow(Base):
 
 
 class DeliveryRow(Base):
-    """How far an accepted revision has come; `model_version` is pinned at its first delivery."""
+    """How far an accepted revision has come, and who has it in hand; `model_version` is pinned at its first
+    delivery and moves only with a lease that ran out or was given back.
+
+    `attempts` counts those that ended with their worker; `begun` says whether the owner's end would be one.
+    `message_id` and `position` name the place its dead letter would have.
+    """
 
     __tablename__ = "deliveries"
     __table_args__ = (
@@ -241,6 +246,9 @@ class DeliveryRow(Base):
     finished_at: Mapped[datetime | None]
     owner: Mapped[str | None]
     lease_until: Mapped[datetime | None]
+    begun: Mapped[bool] = mapped_column(server_default=text("true"))
+    message_id: Mapped[str | None]
+    position: Mapped[int | None]
 
 
 class DeadLetterRow(Base):
@@ -268,6 +276,7 @@ class DeadLetterRow(Base):
     sealed: Mapped[bool] = mapped_column(server_default=text("false"))
     attempts: Mapped[int]
     parked_at: Mapped[Stamped]
+    retried_at: Mapped[datetime | None]
 
 
 class LabelRow(Base):

@@ -1,0 +1,65 @@
+"""Between the two commits: who has an accepted event in hand, kept alive by that worker's heartbeat.
+
+An attempt that ends with its worker shows as a lease that ran out after the work had begun. Nothing else
+counts as one: not that a broker delivers a message again, not that a worker gave back what it held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from worker.store.engine import Store
+
+LEASE_S = 15.0
+"""A worker that has not been heard of for this long has lost what it had in hand."""
+ATTEMPTS = 3
+"""Attempts of an event that may end badly; the last of them parks it."""
+
+_EXTEND = """
+UPDATE deliveries d SET lease_until = clock_timestamp() + make_interval(secs => %s)
+FROM (
+    SELECT o.reflection_id, o.revision FROM deliveries o
+    WHERE o.state = 'accepted' AND o.owner = %s
+    ORDER BY o.reflection_id, o.revision FOR UPDATE SKIP LOCKED
+) held
+WHERE d.reflection_id = held.reflection_id AND d.revision = held.revision
+"""
+"""Skips what is being finished at this moment."""
+
+_BEGIN = """
+UPDATE deliveries d SET begun = true, lease_until = clock_timestamp() + make_interval(secs => %s)
+FROM unnest(%b::text[], %b::int[]) AS a (id, revision)
+WHERE d.reflection_id = a.id AND d.revision = a.revision AND d.state = 'accepted' AND d.owner = %s
+"""
+
+_RELEASE = "UPDATE deliveries SET owner = NULL, lease_until = NULL WHERE state = 'accepted' AND owner = %s"
+
+_GIVE_BACK = """
+UPDATE deliveries d SET owner = NULL, lease_until = NULL
+FROM unnest(%b::text[], %b::int[]) AS a (id, revision)
+WHERE d.reflection_id = a.id AND d.revision = a.revision AND d.state = 'accepted' AND d.owner = %s
+"""
+
+
+def extend(store: Store, owner: str) -> int:
+    """Keep everything `owner` has in hand for `LEASE_S` more; how many deliveries that is."""
+    return store.transact(lambda cursor: cursor.execute(_EXTEND, (LEASE_S, owner)).rowcount)
+
+
+def begin(store: Store, revisions: Sequence[tuple[str, int]], owner: str) -> None:
+    """From now on the end of `owner` counts as an attempt of these (reflection id, revision)."""
+    store.transact(lambda cursor: cursor.execute(_BEGIN, (LEASE_S, *_columns(revisions), owner)))
+
+
+def give_back(store: Store, revisions: Sequence[tuple[str, int]], owner: str) -> None:
+    """Let others have these (reflection id, revision) of `owner`'s, with no attempt counted."""
+    store.transact(lambda cursor: cursor.execute(_GIVE_BACK, (*_columns(revisions), owner)))
+
+
+def release(store: Store, owner: str) -> int:
+    """Give back what `owner` still has in hand, with no attempt counted; how many deliveries that was."""
+    return store.transact(lambda cursor: cursor.execute(_RELEASE, (owner,)).rowcount)
+
+
+def _columns(revisions: Sequence[tuple[str, int]]) -> tuple[list[str], list[int]]:
+    return [key for key, _ in revisions], [revision for _, revision in revisions]

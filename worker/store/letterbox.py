@@ -1,0 +1,169 @@
+"""Dead letters as an operator handles them: found by what they are, sent again once, or thrown away.
+
+Beside `dead_letters.py`, where the journey parks them. A letter that was sent again stays, marked: it is the
+only trace of why its event came twice.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import datetime, timedelta
+from enum import StrEnum
+from functools import partial
+from typing import Any
+
+from psycopg import sql
+
+from worker.store.dead_letters import DeadLetter
+from worker.store.engine import Cursor, Store
+
+PAGE = 1000
+"""Numbers asked for at once."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Letter(DeadLetter):
+    """A parked event or message with its number; `retried_at`: when it was sent again, if it was.
+
+    `payload` may hold what a person wrote.
+    """
+
+    id: int
+    retried_at: datetime | None = None
+    payload: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """Which letters: those that every given part holds for. `older` and `newer` are ages (of `parked_at`)."""
+
+    ids: Sequence[int] | None = None
+    reasons: Sequence[str] | None = None
+    user_id: str | None = None
+    older: timedelta | None = None
+    newer: timedelta | None = None
+    retried: bool = False  # also those that were sent again
+
+
+class Outcome(StrEnum):
+    """What became of a letter that was to be sent again."""
+
+    SENT = "sent"
+    REOPENED = "reopened"  # the reconciler enriches it from its stored row
+    EMPTY = "empty"  # neither the letter nor the row has the text
+    SKIPPED = "skipped"  # sent before, being sent by somebody else, or gone
+
+
+_COLUMNS = sql.SQL(", ").join(sql.Identifier(one.name) for one in fields(Letter))
+
+_CHOSEN = sql.SQL("""
+    (%(ids)s::bigint[] IS NULL OR id = ANY(%(ids)s::bigint[]))
+    AND (%(reasons)s::text[] IS NULL OR reason = ANY(%(reasons)s::text[]))
+    AND (%(user_id)s::text IS NULL OR user_id = %(user_id)s::text)
+    AND (%(older)s::interval IS NULL OR parked_at <= now() - %(older)s::interval)
+    AND (%(newer)s::interval IS NULL OR parked_at >= now() - %(newer)s::interval)
+    AND (%(retried)s::bool OR retried_at IS NULL)
+""")
+
+_PAGE = sql.SQL("""
+    SELECT {columns} FROM dead_letters
+    WHERE {chosen} AND (%(before)s::bigint IS NULL OR id < %(before)s::bigint)
+    ORDER BY id DESC LIMIT %(limit)s
+""").format(columns=_COLUMNS, chosen=_CHOSEN)
+
+_NUMBERS = sql.SQL("""
+    SELECT id FROM dead_letters WHERE {chosen} AND id > %(after)s AND id <= %(last)s
+    ORDER BY id LIMIT %(limit)s
+""").format(chosen=_CHOSEN)
+
+_LOCKED = sql.SQL("SELECT {} FROM dead_letters WHERE id = %s FOR UPDATE SKIP LOCKED").format(_COLUMNS)
+
+_REOPEN = """
+UPDATE deliveries d SET state = 'accepted', attempts = 0, finished_at = NULL, lease_until = NULL
+FROM reflections r
+WHERE d.reflection_id = %s AND d.revision = %s AND d.state = 'dead'
+  AND r.id = d.reflection_id AND r.revision = d.revision AND r.text IS NOT NULL AND r.deleted_at IS NULL
+"""
+
+_FORGIVE = "UPDATE deliveries SET attempts = 0 WHERE reflection_id = %s AND revision = %s AND state = 'dead'"
+
+
+def page(store: Store, choice: Choice, *, limit: int, before: int | None = None) -> list[Letter]:
+    """The newest `limit` letters of the choice, newest first, of those numbered below `before`."""
+    asked = _asked(choice) | {"limit": limit, "before": before}
+    rows = store.transact(lambda cursor: cursor.execute(_PAGE, asked).fetchall())
+    return [_letter(row) for row in rows]
+
+
+def count(store: Store, choice: Choice) -> Counter[str]:
+    """How many letters the choice holds, by reason."""
+    query = sql.SQL("SELECT reason, count(*) FROM dead_letters WHERE {} GROUP BY reason").format(_CHOSEN)
+    return Counter(dict(store.transact(lambda cursor: cursor.execute(query, _asked(choice)).fetchall())))
+
+
+def pages(store: Store, choice: Choice) -> Iterator[list[int]]:
+    """The numbers of the choice in parts, oldest first; what is parked after the first was asked for is not
+    of it."""
+    query = "SELECT coalesce(max(id), 0) FROM dead_letters"
+    ((last,),) = store.transact(lambda cursor: cursor.execute(query).fetchall())
+    after = 0
+    while True:
+        asked = _asked(choice) | {"after": after, "last": last, "limit": PAGE}
+        found = store.transact(partial(_found, asked))
+        if not found:
+            return
+        yield [int(number) for (number,) in found]
+        after = found[-1][0]
+
+
+def send_again(store: Store, number: int, send: Callable[[Letter], None], *, again: bool = False) -> Outcome:
+    """Sends the letter's event through `send` and marks it, while nobody else can; what became of it.
+
+    Its delivery begins to count attempts anew. A letter that holds nothing, of an accepted reflection whose
+    text is stored, is given back to the reconciler instead. What `send` raises leaves the letter unmarked.
+    When the database is lost between sending and marking, a later call sends the event a second time, which
+    has no effect on its row.
+    """
+
+    def work(cursor: Cursor) -> Outcome:
+        row = cursor.execute(_LOCKED, (number,)).fetchone()
+        letter = _letter(row) if row is not None else None
+        if letter is None or (letter.retried_at is not None and not again):
+            return Outcome.SKIPPED
+        reflection = (letter.reflection_id, letter.revision)
+        if letter.payload is not None:
+            send(letter)
+            cursor.execute(_FORGIVE, reflection)
+        elif cursor.execute(_REOPEN, reflection).rowcount != 1:
+            return Outcome.EMPTY
+        cursor.execute("UPDATE dead_letters SET retried_at = clock_timestamp() WHERE id = %s", (number,))
+        return Outcome.SENT if letter.payload is not None else Outcome.REOPENED
+
+    return store.transact(work)
+
+
+def drop(store: Store, ids: Sequence[int]) -> int:
+    """Deletes these letters with what they hold; how many were there."""
+    query = "DELETE FROM dead_letters WHERE id = ANY(%s)"
+    return store.transact(lambda cursor: cursor.execute(query, (list(ids),)).rowcount)
+
+
+def _found(asked: Mapping[str, Any], cursor: Cursor) -> list[tuple[Any, ...]]:
+    return cursor.execute(_NUMBERS, asked).fetchall()
+
+
+def _asked(choice: Choice) -> dict[str, Any]:
+    return {
+        "ids": None if choice.ids is None else list(choice.ids),
+        "reasons": None if choice.reasons is None else list(choice.reasons),
+        "user_id": choice.user_id,
+        "older": choice.older,
+        "newer": choice.newer,
+        "retried": choice.retried,
+    }
+
+
+def _letter(row: Sequence[Any]) -> Letter:
+    return Letter(**dict(zip((one.name for one in fields(Letter)), row, strict=True)))
