@@ -47,7 +47,7 @@ def retry(
     seal = Seal.of(key) if key is not None else None
     done = Retried()
     with (
-        Store.open(database_url(settings), pool_size=1) as store,
+        Store.open(database_url(settings), pool_size=1, text_keys=settings.text_keys) as store,
         Publisher.connect(broker_url(settings), key) as publisher,
     ):
         total = letterbox.count(store, choice).total()
@@ -64,6 +64,8 @@ def retry(
                 done.outcomes[outcome] += 1
                 if outcome is Outcome.EMPTY:
                     say(f"letter {number}: its text was not kept; publish the event again from its source")
+                if outcome is Outcome.CLOSED:
+                    say(f"letter {number}: no key of FELTSENSE_TEXT_KEYS opens it")
             except Rejected as error:
                 done.refused += 1
                 say(f"letter {number}: {error}")

@@ -64,7 +64,8 @@ def list_(
     from worker.store.engine import Store
 
     choice = _choice(None, reason, user, older, newer, retried=retried)
-    with Store.open(database_url(settings()), pool_size=1) as store:
+    found = settings()
+    with Store.open(database_url(found), pool_size=1, text_keys=found.text_keys) as store:
         reasons = letterbox.count(store, choice)
         letters = letterbox.page(store, choice, limit=limit, before=before)
     if letters:
@@ -98,11 +99,14 @@ def show(
     from worker.store.engine import Store
 
     found = settings()
-    with Store.open(database_url(found), pool_size=1) as store:
+    with Store.open(database_url(found), pool_size=1, text_keys=found.text_keys) as store:
         letters = letterbox.page(store, _choice([number], retried=True), limit=1)
     if not letters:
         raise UsageError(f"there is no dead letter {number}")
     Console().print(letter_view(letters[0], REASONS))
+    if letters[0].sealed:
+        typer.echo("no key of FELTSENSE_TEXT_KEYS opens the event", err=True)
+        raise typer.Exit(REJECTED if text else 0)
     if text and letters[0].payload is not None:
         from worker.events.parked import legible
 
@@ -144,7 +148,7 @@ def retry(
             passed=lambda count, total: shown.tell("sent again", count, total),
         )
     sent, reopened = done.outcomes[Outcome.SENT], done.outcomes[Outcome.REOPENED]
-    stay = done.refused + done.outcomes[Outcome.EMPTY]
+    stay = done.refused + done.outcomes[Outcome.EMPTY] + done.outcomes[Outcome.CLOSED]
     typer.echo(
         f"{_counted(sent)} sent again"
         + (f", {done.outcomes[Outcome.SKIPPED]} had been before" if done.outcomes[Outcome.SKIPPED] else "")

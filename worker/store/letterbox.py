@@ -16,7 +16,7 @@ from typing import Any
 
 from psycopg import sql
 
-from worker.store.dead_letters import DeadLetter
+from worker.store.dead_letters import DeadLetter, opened
 from worker.store.engine import Cursor, Store
 
 PAGE = 1000
@@ -53,6 +53,7 @@ class Outcome(StrEnum):
     SENT = "sent"
     REOPENED = "reopened"  # the reconciler enriches it from its stored row
     EMPTY = "empty"  # neither the letter nor the row has the text
+    CLOSED = "closed"  # no key at hand opens the letter
     SKIPPED = "skipped"  # sent before, being sent by somebody else, or gone
 
 
@@ -84,7 +85,8 @@ _REOPEN = """
 UPDATE deliveries d SET state = 'accepted', attempts = 0, finished_at = NULL, lease_until = NULL
 FROM reflections r
 WHERE d.reflection_id = %s AND d.revision = %s AND d.state = 'dead'
-  AND r.id = d.reflection_id AND r.revision = d.revision AND r.text IS NOT NULL AND r.deleted_at IS NULL
+  AND r.id = d.reflection_id AND r.revision = d.revision AND num_nonnulls(r.text, r.sealed) > 0
+  AND r.deleted_at IS NULL
 """
 
 _FORGIVE = "UPDATE deliveries SET attempts = 0 WHERE reflection_id = %s AND revision = %s AND state = 'dead'"
@@ -93,8 +95,12 @@ _FORGIVE = "UPDATE deliveries SET attempts = 0 WHERE reflection_id = %s AND revi
 def page(store: Store, choice: Choice, *, limit: int, before: int | None = None) -> list[Letter]:
     """The newest `limit` letters of the choice, newest first, of those numbered below `before`."""
     asked = _asked(choice) | {"limit": limit, "before": before}
-    rows = store.transact(lambda cursor: cursor.execute(_PAGE, asked).fetchall())
-    return [_letter(row) for row in rows]
+
+    def work(cursor: Cursor) -> list[Letter]:
+        found = [_letter(row) for row in cursor.execute(_PAGE, asked).fetchall()]
+        return opened(cursor, found, store.keyring)
+
+    return store.transact(work)
 
 
 def count(store: Store, choice: Choice) -> Counter[str]:
@@ -132,6 +138,9 @@ def send_again(store: Store, number: int, send: Callable[[Letter], None], *, aga
         letter = _letter(row) if row is not None else None
         if letter is None or (letter.retried_at is not None and not again):
             return Outcome.SKIPPED
+        (letter,) = opened(cursor, [letter], store.keyring)
+        if letter.sealed:
+            return Outcome.CLOSED
         reflection = (letter.reflection_id, letter.revision)
         if letter.payload is not None:
             send(letter)
