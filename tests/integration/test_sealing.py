@@ -3,6 +3,7 @@ they do not open."""
 
 import base64
 import secrets
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -13,10 +14,12 @@ from tests.support.appraisals import VERSION, admit, enrich, reflection
 from tests.support.database import everything
 from trainer.data import operator
 from worker.errors import UsageError
-from worker.store import dead_letters, journal, reseal, unfinished
+from worker.store import dead_letters, journal, letterbox, removal, reseal, unfinished
 from worker.store.dead_letters import WHOLE_MESSAGE, DeadLetter
 from worker.store.deliveries import Kind
 from worker.store.engine import Store
+from worker.store.leases import Lease
+from worker.store.letterbox import Choice, Outcome
 from worker.store.origins import origins_of
 from worker.store.vault import Keyring, Locker, Unopenable, person_digest, place_of_text
 
@@ -144,7 +147,7 @@ def test_the_reconciler_parks_what_it_cannot_open_and_resumes_the_rest(database_
         admit(
             store, [reflection("open", "u-2", text="open words"), reflection("also", at_min=1, text="mine")]
         )
-        found = unfinished.take(store, "w", model_version=VERSION, grace_s=-1, limit=9)
+        found = unfinished.take(store, Lease("w", 15.0), model_version=VERSION, grace_s=-1, limit=9)
         assert {one.reflection.id: one.reflection.text for one in found} == {
             "open": "open words",
             "also": "mine",
@@ -218,3 +221,47 @@ def test_what_is_no_key_is_refused_without_being_repeated(database_url, keys):
     with pytest.raises(UsageError) as refused:
         Store.open(database_url, text_keys=SecretStr(keys))
     assert NEW not in str(refused.value)
+
+
+def test_a_sealed_letter_is_sent_again_opened_and_stays_without_its_key(database_url):
+    with opened(database_url, OLD) as store:
+        admit(store, [reflection("r", text=CANARY)])
+        accepted = {"reflection_id": "r", "revision": 1, "user_id": "u-1"}
+        letter = DeadLetter(
+            message_id="m", position=0, reason="enrichment_failed", detail="d", payload=b"event", **accepted
+        )
+        empty = DeadLetter(message_id="n", position=0, reason="enrichment_failed", detail="d", **accepted)
+        dead_letters.park(store, [letter, empty])
+        numbers = {one.message_id: one.id for one in letterbox.page(store, Choice(), limit=9)}
+    sent = []
+    with opened(database_url, NEW) as store:
+        shown = letterbox.one(store, numbers["m"])
+        assert shown is not None
+        assert shown.sealed
+        assert letterbox.send_again(store, numbers["m"], sent.append) is Outcome.CLOSED
+    with opened(database_url, NEW, OLD) as store:
+        shown = letterbox.one(store, numbers["m"])
+        assert shown is not None
+        assert (shown.payload, shown.sealed) == (b"event", False)
+        assert letterbox.send_again(store, numbers["m"], sent.append) is Outcome.SENT
+        assert letterbox.send_again(store, numbers["n"], sent.append) is Outcome.REOPENED
+    assert [one.payload for one in sent] == [b"event"]
+
+
+def test_what_was_remembered_of_a_person_is_checked_before_it_is_used(database_url):
+    with opened(database_url, OLD) as worker, opened(database_url, NEW, OLD) as other:
+        admit(worker, [reflection("a", text="one")])
+        reseal.reseal(other)  # the worker remembers the key as it was wrapped before
+        with opened(database_url, NEW, OLD) as restarted:
+            restarted.acquaintances.remember(worker.acquaintances.find(person_digest("u-1")))
+            admit(restarted, [reflection("b", at_min=1, text="two")])
+            assert restarted.acquaintances.find(person_digest("u-1")).kids == [Keyring.of(NEW).kid]
+        # and with only the old key left to it, the worker makes the person a key that it opens
+        admit(worker, [reflection("c", at_min=2, text="three")])
+        assert texts(other) == {"a": "one", "b": "two", "c": "three"}
+        # after an erasure by somebody else, what is remembered seals nothing
+        removal.erase(other, ["u-1"])
+        now = datetime.now(UTC) + timedelta(seconds=1)
+        admit(other, [replace(reflection("d", text="four"), created_at=now)])
+        assert [one.kind for one in admit(worker, [reflection("e", text="five")])] == [Kind.ERASED]
+        assert texts(other) == {"d": "four"}
