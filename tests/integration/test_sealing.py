@@ -147,7 +147,7 @@ def test_the_reconciler_parks_what_it_cannot_open_and_resumes_the_rest(database_
         admit(
             store, [reflection("open", "u-2", text="open words"), reflection("also", at_min=1, text="mine")]
         )
-        found = unfinished.take(store, Lease("w", 15.0), model_version=VERSION, grace_s=-1, limit=9)
+        found = unfinished.take(store, Lease(owner="w"), model_version=VERSION, grace_s=-1, limit=9)
         assert {one.reflection.id: one.reflection.text for one in found} == {
             "open": "open words",
             "also": "mine",
