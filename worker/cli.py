@@ -20,6 +20,7 @@ import typer
 
 from worker.commands import dead_letters, privacy
 from worker.commands.configured import settings as _settings
+from worker.commands.work import work
 from worker.errors import FeltsenseError, UsageError
 
 EXTENSIONS = "feltsense.commands"
@@ -42,6 +43,7 @@ app = typer.Typer(
 )
 bundles = typer.Typer(help="Look at a bundle without running it.", **PLAIN)
 app.add_typer(bundles, name="bundle")
+app.command()(work)
 app.add_typer(dead_letters.commands(PLAIN), name="dead-letters")
 app.add_typer(privacy.commands(PLAIN))
 

@@ -32,6 +32,7 @@ from worker.report.progress import bars
 from worker.report.timeline import timeline_view
 from worker.settings import Settings
 from worker.store import dead_letters, journal
+from worker.store.deliveries import GIVEN_UP
 from worker.store.engine import Store
 from worker.store.origins import Origin, Published, clock, origins_of, unfinished
 
@@ -96,7 +97,7 @@ def _run(file: Path, console: Console) -> None:
         with Store.open(endpoints.database_url, pool_size=1) as store:
             _publish(given, settings, endpoints, store)
             took_s = time.monotonic() - started
-            failed = dead_letters.count(store)["enrichment_failed"]
+            failed = sum(dead_letters.count(store)[reason] for reason in GIVEN_UP)
             _show(store, given, took_s, console, with_text=file == SAMPLE)
     if failed:
         log = settings.run_dir / "logs" / "worker.log"

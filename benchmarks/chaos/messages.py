@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.chaos.fault import POISON, Fault
+from benchmarks.chaos.fault import POISON, Fault, Kind
 from benchmarks.context import Event
 from worker.events.message import BULK, LIVE
 
@@ -65,9 +65,9 @@ def round_of(fault: Fault, count: int, texts: Sequence[Event], *, seed: int) -> 
     refused: set[str] = set()
     poison: set[str] = set()
     events: list[dict[str, Any]] = []
-    doomed = (
-        set(generator.choice(count, size=min(2, count), replace=False)) if fault.kind in POISON else set()
-    )
+    # A hang costs three stalls and three starts; one shows as much as two.
+    poisonous = {Kind.POISON_HANG: 1}.get(fault.kind, 2) if fault.kind in POISON else 0
+    doomed = set(generator.choice(count, size=min(poisonous, count), replace=False))
     for place in range(count):
         event = {
             **texts[int(generator.integers(len(texts)))],

@@ -12,6 +12,7 @@ from rich.table import Table
 from benchmarks.chaos.account import Account
 
 SHOWN = 20
+DEAF = 3
 NOT_TRIED = (
     "a step of the wall clock as running processes see it, which needs a preloaded library or the machine's"
     " own clock. clock-step moves the stored times instead (leases, acceptance, messages taken, expiries).",
@@ -38,7 +39,7 @@ def told(
         "not_parked": len(account.spared),
         "left_in_queue": account.queued,
         "differing": len(account.differing),
-        "idle_hosts": sum(len(one["idle_hosts"]) for one in rounds),
+        "deaf_hosts": deaf(rounds),
         "refused_publishings": sum(one["refused_publishings"] for one in rounds),
         "recovery_by_kind": by_kind(rounds),
         "ids": {
@@ -73,6 +74,16 @@ def by_kind(rounds: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float | 
     return summary
 
 
+def deaf(rounds: Sequence[Mapping[str, Any]]) -> int:
+    """How often a worker that was there all the time took nothing for `DEAF` rounds on end: one round may
+    well go to the others alone."""
+    found, silent = 0, dict[int, int]()
+    for one in rounds:
+        silent = {host: silent.get(host, 0) + 1 for host in one["idle_hosts"]}
+        found += sum(length == DEAF for length in silent.values())
+    return found
+
+
 def show(report: Mapping[str, Any], console: Console) -> None:
     """The table and the verdict."""
     table = Table("fault", "times", "recovery, median", "longest", title=f"seed {report['plan']['seed']}")
@@ -94,7 +105,7 @@ def show(report: Mapping[str, Any], console: Console) -> None:
         ("not_parked", "events that had to be parked got a row"),
         ("differing", "rows differ from those of an in-order run without faults"),
         ("left_in_queue", "messages are left in the broker"),
-        ("idle_hosts", "times a host took nothing for a whole round"),
+        ("deaf_hosts", f"times a worker took nothing for {DEAF} rounds"),
     ):
         if report[name]:
             console.print(f"Look at this: {report[name]} {what}.", highlight=False)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import psycopg
+import pytest
 
 from benchmarks.chaos import account
 from benchmarks.chaos.account import Found
@@ -78,6 +79,7 @@ def _write(connection, id_, state, *, trace, comparator):
         )
 
 
+@pytest.mark.slow
 def test_two_faults_from_end_to_end(bundle, tmp_path):
     out = tmp_path / "chaos.json"
     argv = [sys.executable, "-m", "benchmarks.chaos", "--seed", str(SEED), "--faults", "2", "--events", "60"]

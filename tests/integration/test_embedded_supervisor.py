@@ -21,11 +21,13 @@ from worker.embedded.process import alive
 from worker.embedded.supervisor import environment
 from worker.errors import ServiceMissing
 from worker.service.health import findings
+from worker.service.readiness import answers, workers
 from worker.settings import Settings
 
 UP = "import sys; from rich.console import Console; from worker.settings import Settings\n"
 UP += "from worker.embedded.supervisor import up; sys.exit(up(Settings(), Console(width=200)))"
 READY_S, END_S = 90.0, 45.0
+WORKER = "worker.service.celery_app:app worker"
 CHILDREN = {"postgres", "valkey-server", "worker", "beat", "flower"}
 
 
@@ -173,17 +175,30 @@ def test_no_process_outlives_a_supervisor_that_is_killed_and_every_row_and_messa
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("victim", ["valkey-server", "worker.service.celery_app:app worker"])
-def test_a_process_that_dies_is_named_and_brings_the_instance_down(instance, victim):
-    holders = instance.ready().holders()
-    pid = next(pid for pid, command in holders.items() if victim in command)
-
-    os.kill(pid, signal.SIGKILL)
+def test_a_server_that_dies_is_named_and_brings_the_instance_down(instance):
+    os.kill(holder(instance.ready(), "valkey-server"), signal.SIGKILL)
 
     assert instance.process.wait(END_S) != 0
     assert not instance.holders()
-    said = instance.output.read_text()
-    assert f"{'valkey' if 'valkey' in victim else 'worker'} ended (status -9)" in said
+    assert "valkey ended (status -9)" in instance.output.read_text()
+
+
+@pytest.mark.timeout(300)
+def test_a_worker_that_dies_or_stops_is_started_again(instance):
+    instance.ready()
+    for how, said in ((signal.SIGKILL, "ended (status -9)"), (signal.SIGSTOP, "hung and was killed")):
+        before = holder(instance, WORKER)
+        os.kill(before, how)
+        until(lambda said=said: f"The worker {said}; starting it again." in instance.output.read_text(), 30)
+        until(lambda before=before: holder(instance, WORKER) not in (None, before), 30)
+        until(lambda: answers(instance.addresses["metrics_url"]), READY_S)
+        until(lambda: workers(instance.addresses["broker_url"], timeout_s=0.5), READY_S)
+    assert instance.end(signal.SIGINT) == 0
+
+
+def holder(instance: Instance, name: str) -> int | None:
+    """The pid of the instance's process of that name."""
+    return next((pid for pid, command in instance.holders().items() if name in command), None)
 
 
 @pytest.mark.timeout(120)

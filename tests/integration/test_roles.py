@@ -27,6 +27,7 @@ from worker.store import (
 from worker.store.dead_letters import WHOLE_MESSAGE, DeadLetter
 from worker.store.deliveries import accept
 from worker.store.engine import Store, StoreRefused
+from worker.store.leases import Lease
 
 KEY = SecretStr("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
 CANARY = "canary words of one person"
@@ -85,7 +86,7 @@ def test_the_worker_can_do_all_of_its_work(logins, filled, tmp_path):
         )
         assert dead_letters.rejected(store)[0].payload == b"p"
         admit(store, [reflection("late", "u-2")])
-        assert unfinished.take(store, "w", model_version=VERSION, grace_s=-1, limit=9)
+        assert unfinished.take(store, Lease(owner="w"), model_version=VERSION, grace_s=-1, limit=9)
         removal.delete(store, ["b"], {VERSION: place})
         assert repairs.catch_up(store, place, model_version=VERSION) > 0
         models.register(store, "v2", digest="e", manifest={})

@@ -18,6 +18,7 @@ from worker.store import dead_letters, journal, letterbox, removal, reseal, unfi
 from worker.store.dead_letters import WHOLE_MESSAGE, DeadLetter
 from worker.store.deliveries import Kind
 from worker.store.engine import Store
+from worker.store.leases import Lease
 from worker.store.letterbox import Choice, Outcome
 from worker.store.origins import origins_of
 from worker.store.vault import Keyring, Locker, Unopenable, person_digest, place_of_text
@@ -146,7 +147,7 @@ def test_the_reconciler_parks_what_it_cannot_open_and_resumes_the_rest(database_
         admit(
             store, [reflection("open", "u-2", text="open words"), reflection("also", at_min=1, text="mine")]
         )
-        found = unfinished.take(store, "w", model_version=VERSION, grace_s=-1, limit=9)
+        found = unfinished.take(store, Lease(owner="w"), model_version=VERSION, grace_s=-1, limit=9)
         assert {one.reflection.id: one.reflection.text for one in found} == {
             "open": "open words",
             "also": "mine",

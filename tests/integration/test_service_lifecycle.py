@@ -25,10 +25,10 @@ from worker.settings import Settings
 from worker.store import deliveries, unfinished
 from worker.store.deliveries import Arrival
 from worker.store.engine import Store
+from worker.store.leases import Lease
 from worker.store.unfinished import Unfinished
 
 COUNT = 300
-QUICK = "tests.support.quick_app:app"
 
 
 def load(instance: Instance) -> None:
@@ -52,13 +52,13 @@ def exactly_once(instance: Instance) -> None:
 def test_a_killed_worker_loses_nothing_and_publishing_again_changes_nothing(
     instance: Instance,
 ) -> None:
-    first = instance.start(app=QUICK)
+    first = instance.start(lease_s="2")
     load(instance)
     instance.eventually(lambda: some_rows(instance))
     first.stop(signal.SIGKILL)
     assert not instance.idle()
 
-    instance.start(app=QUICK)
+    instance.start(lease_s="2")
 
     exactly_once(instance)
     load(instance)
@@ -194,7 +194,7 @@ def test_what_the_broker_lost_is_enriched_from_the_stored_row(store: Store, bund
 
         assert reconcile.Reconciler(stages, store).sweep() == 0
         lost_by = unfinished.take(
-            store, "another", model_version=pipeline.model_version, grace_s=0, limit=256
+            store, Lease(owner="another"), model_version=pipeline.model_version, grace_s=0, limit=256
         )
         assert [(one.reflection, one.attempts) for one in lost_by] == [(one, 0) for one in reflections]
         assert reconcile.Reconciler(stages, store, grace_s=0).sweep() == 0  # leased a moment ago

@@ -1,5 +1,7 @@
 """What happens to an arrival, on a real Postgres: admitted, recognised, parked, finished, removed."""
 
+import os
+import socket
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -18,6 +20,7 @@ from worker.store import dead_letters, journal, leases, models, removal
 from worker.store.dead_letters import WHOLE_MESSAGE, DeadLetter
 from worker.store.deliveries import Kind, accept, local_day
 from worker.store.engine import Store, StoreRefused
+from worker.store.leases import Lease
 from worker.store.perceptions import settle
 
 CANARY = "canary words nobody may log"
@@ -70,14 +73,16 @@ def test_a_finished_revision_is_done_and_its_perception_is_left_alone(store):
 
 def delivered(store, given, version, owner):
     """The admission of `given` by a worker of that name and version."""
-    return accept(store, [arrival(given)], [], model_version=version, lane="live", owner=owner)[0]
+    return accept(store, [arrival(given)], [], model_version=version, lane="live", lease=Lease(owner=owner))[
+        0
+    ]
 
 
 def test_the_model_version_is_pinned_while_its_worker_is_alive_and_is_the_next_ones_after(store):
     assert delivered(store, ORIGINAL, VERSION, "one").kind is Kind.NEW
     held = delivered(store, ORIGINAL, "v2", "two")
     assert (held.kind, held.model_version) == (Kind.HELD, VERSION)
-    leases.release(store, "one")
+    leases.release(store, Lease(owner="one"))
     taken = delivered(store, ORIGINAL, "v2", "two")
     assert (taken.kind, taken.model_version, taken.attempts) == (Kind.REDELIVERED, "v2", 0)
     # the worker of the old version comes back, and writes nothing
@@ -101,19 +106,19 @@ def test_an_attempt_counts_only_when_the_worker_that_had_begun_it_is_lost(store)
     assert attempts("one") == (Kind.REDELIVERED, 0)  # the broker delivered it twice
     expire(store)
     assert attempts("one") == (Kind.REDELIVERED, 0)  # nobody else was there
-    leases.release(store, "one")
+    leases.release(store, Lease(owner="one"))
     assert attempts("two") == (Kind.REDELIVERED, 0)  # given back
     expire(store)
     assert attempts("three") == (Kind.REDELIVERED, 1)  # "two" was lost with it in hand
     expire(store)
     assert attempts("four") == (Kind.REDELIVERED, 1)  # "three" had not begun with the suspect
-    leases.begin(store, [("r", 1)], "four")
+    leases.begin(store, [("r", 1)], Lease(owner="four"))
     expire(store)
-    assert leases.extend(store, "four") == 1
+    assert leases.extend(store, Lease(owner="four")) == 1
     assert attempts("five") == (Kind.HELD, 0)
     expire(store)
     assert attempts("five") == (Kind.REDELIVERED, 2)
-    leases.begin(store, [("r", 1)], "five")
+    leases.begin(store, [("r", 1)], Lease(owner="five"))
     expire(store)
     assert attempts("six") == (Kind.EXHAUSTED, 3)
 
@@ -503,3 +508,19 @@ def test_counts_and_users_add_up(store):
     first, second = journal.users(store)
     assert (first.user_id, first.reflections, second.reflections) == ("u-0", 3, 2)
     assert first.first == given[0].created_at
+
+
+def test_both_ends_give_up_a_peer_that_vanished_without_a_word(store):
+    def asked(cursor):
+        with socket.socket(fileno=os.dup(cursor.connection.fileno())) as line:
+            client = [
+                line.getsockopt(socket.IPPROTO_TCP, name)
+                for name in (socket.TCP_KEEPIDLE, socket.TCP_USER_TIMEOUT)
+            ]
+        server = [
+            cursor.execute(f"SHOW {name}").fetchone()[0]
+            for name in ("tcp_keepalives_idle", "tcp_user_timeout")
+        ]
+        return client, server
+
+    assert store.transact(asked) == ([10, 20_000], ["10", "20000"])

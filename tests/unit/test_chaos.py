@@ -58,7 +58,7 @@ def test_a_round_publishes_each_of_its_events_and_marks_those_that_cannot_become
     events = {event["id"]: event for message in round_.messages for event in message.events}
     marked = {id_ for id_, event in events.items() if TOKEN in event["text"]}
     assert round_.poison == marked
-    assert len(marked) == (2 if fault.kind in POISON else 0)
+    assert len(marked) == {Kind.POISON_HANG: 1}.get(fault.kind, 2 if fault.kind in POISON else 0)
     assert round_.refused == {id_ for id_, event in events.items() if "mood" in event}
     times = Counter(id_ for message in round_.messages for id_ in message.ids)
     assert all(times[id_] == 1 for id_ in round_.poison | round_.refused)
@@ -139,6 +139,19 @@ def test_recoveries_are_told_by_kind_and_one_that_never_came_is_not_hidden():
         "worker-kill": {"faults": 2, "median_s": 2.0, "most_s": 3.0},
         "worker-stop": {"faults": 1, "median_s": None, "most_s": None},
     }
+
+
+@pytest.mark.parametrize(
+    ("idle", "times"),
+    [
+        ([[0], [1], [0]], 0),
+        ([[0], [0], [], [0]], 0),
+        ([[0, 1], [0], [0], [0]], 1),
+        ([[1], [1, 0], [0, 1], [0]], 2),
+    ],
+)
+def test_a_worker_is_deaf_that_took_nothing_for_three_rounds_on_end(idle, times):
+    assert report.deaf([{"idle_hosts": hosts} for hosts in idle]) == times
 
 
 @pytest.fixture

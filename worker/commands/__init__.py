@@ -1,1 +1,1 @@
-"""Commands of `feltsense` with sub-commands of their own; `worker/cli.py` registers them."""
+"""Commands of `feltsense`, each in a file of its own; `worker/cli.py` registers them."""

@@ -30,7 +30,8 @@ class Account:
 class Process:
     """A child with a log file, a signal that asks it to end, and the kernel's promise to end it with us.
 
-    `ask` is the signal of an orderly end; `orphaned` the one the kernel sends when the parent dies unasked.
+    Without `log` it writes where we do. `ask` is the signal of an orderly end; `orphaned` the one the kernel
+    sends when the parent dies unasked.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class Process:
         name: str,
         argv: Sequence[str | Path],
         *,
-        log: Path,
+        log: Path | None,
         ask: signal.Signals = signal.SIGTERM,
         orphaned: signal.Signals = signal.SIGTERM,
         environment: Mapping[str, str] | None = None,
@@ -65,11 +66,13 @@ class Process:
         """
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError(f"{self.name} must be started from the main thread: it ends with its thread")
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        descriptor = None
+        if self.log is not None:
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            self._log_start = os.fstat(descriptor).st_size
         account = self._account
         try:
-            self._log_start = os.fstat(descriptor).st_size
             self._popen = subprocess.Popen(
                 self._argv,
                 stdin=subprocess.DEVNULL,
@@ -91,7 +94,8 @@ class Process:
                 f"{self.name} cannot be started: {self._argv[0]}: {error.strerror}"
             ) from error
         finally:
-            os.close(descriptor)
+            if descriptor is not None:
+                os.close(descriptor)
 
     @property
     def pid(self) -> int:
@@ -132,7 +136,7 @@ class Process:
 
     def tail(self, lines: int = 12) -> str:
         """The last lines this start wrote to the log (the programs started here log no reflection text)."""
-        if not self.log.exists():
+        if self.log is None or not self.log.exists():
             return ""
         with self.log.open("rb") as log:
             log.seek(self._log_start)

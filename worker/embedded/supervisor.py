@@ -20,17 +20,19 @@ from worker.embedded import rundir
 from worker.embedded.postgres import Postgres, free_port
 from worker.embedded.process import Process
 from worker.embedded.valkey import Valkey
-from worker.errors import ServiceMissing
+from worker.embedded.watch import READY_S, Watch
+from worker.errors import ServiceMissing, UsageError
 from worker.interruption import insist, stoppable
+from worker.service.heartbeat import PULSE
 from worker.service.readiness import answers, workers
 from worker.settings import Settings
 from worker.store.engine import Store
 
 APP = "worker.service.celery_app:app"
 QUEUES = "reflections,reflections.bulk"
-WORKER_READY_S = 300.0
 WORKER_STOP_S = 30.0
 STOP_S = 10.0
+CHECK_S = 0.2
 FLOWER_TASKS = 10_000
 """Messages that Flower remembers; each costs it some kilobytes."""
 
@@ -44,6 +46,7 @@ class Endpoints:
     flower_url: str | None
     metrics_url: str
     processes: Sequence[Process] = field(repr=False)
+    watch: Watch = field(repr=False)
 
     def addresses(self) -> dict[str, str | None]:
         """The four addresses, as in the state file."""
@@ -51,9 +54,11 @@ class Endpoints:
         return {name: getattr(self, name) for name in names}
 
     def check(self) -> None:
-        """Raise `ServiceMissing`, with the end of its log, when a process of the instance has ended, and
-        `Stopped` when a signal asked for the end."""
+        """Start a worker again that ended or hung. Raise `ServiceMissing`, with the end of its log, when that
+        does not help or another process of the instance has ended, and `Stopped` when a signal asked for the
+        end."""
         insist()
+        self.watch.check()
         for process in self.processes:
             if process.ended is not None:
                 raise ServiceMissing(_obituary(process))
@@ -62,16 +67,17 @@ class Endpoints:
 def up(settings: Settings, console: Console) -> int:
     """Run the instance in the foreground until a signal; the exit code.
 
-    A process that ends by itself brings the instance down (`ServiceMissing`, exit code 4) and is not
-    restarted here: nobody notices a crash loop hidden inside a living supervisor, and whatever runs `up` for
-    good (systemd, a container) restarts it with a limit. What was accepted stays in queue or database.
+    A worker that ends or hangs is started again, for that is how an event that kills it is found, but not
+    without limit (`watch`): nobody notices a crash loop hidden inside a living supervisor. Another process
+    that ends by itself brings the instance down (`ServiceMissing`, exit code 4), and whatever runs `up` for
+    good (systemd, a container) restarts it. What was accepted stays in queue or database.
     """
     try:
         with running(settings, flower=settings.flower, console=console) as endpoints:
             _announce(endpoints, settings, console)
             while True:
                 endpoints.check()
-                time.sleep(0.2)
+                time.sleep(CHECK_S)
     except KeyboardInterrupt:
         console.print("Stopped.")
         return 0
@@ -115,20 +121,23 @@ def running(
         chosen = settings.model_copy(
             update=facts | {"metrics_port": metrics_port, "flower_port": flower_port or 0, "flower": flower}
         )
+        worker = Watch(lambda pulse: _worker(chosen, run_dir / "logs" / "worker.log", pulse, lock), say)
         endpoints = Endpoints(
             broker_url=broker_url,
             database_url=database_url,
             flower_url=None if flower_port is None else f"http://127.0.0.1:{flower_port}",
             metrics_url=f"http://127.0.0.1:{metrics_port}/metrics",
             processes=processes,
+            watch=worker,
         )
-        for process, deadline_s in _celery(chosen, run_dir, lock, beat=not temporary):
-            stack.callback(process.stop, deadline_s)
+        stack.callback(worker.stop, WORKER_STOP_S)
+        worker.start()
+        _await_worker(endpoints, worker.process)
+        say("The worker is ready.")
+        for process in _celery(chosen, run_dir, lock, beat=not temporary):
+            stack.callback(process.stop, STOP_S)
             process.start()
             processes.append(process)
-            if process.name == "worker":
-                _await_worker(endpoints, process)
-                say("The worker is ready.")
         stack.enter_context(rundir.told(run_dir, endpoints.addresses()))
         yield endpoints
 
@@ -151,33 +160,68 @@ def _embedded(settings: Settings, run_dir: Path, lock: int) -> list[Postgres | V
     return servers
 
 
-def _celery(settings: Settings, run_dir: Path, lock: int, *, beat: bool) -> Iterator[tuple[Process, float]]:
-    """The processes of the application with the seconds each gets to end, in the order of their start."""
-    level = ["--loglevel", settings.log_level]
-    worker = ["worker", "--pool", "threads", "--concurrency", str(settings.concurrency), "--queues", QUEUES]
-    worker += [
-        "--without-gossip",
-        "--without-mingle",
-        *level,
-        *(["--task-events"] if settings.flower else []),
+def work(settings: Settings, console: Console) -> int:
+    """Run one worker in the foreground until a signal, on the settings' broker and database, and start it
+    again as `up` does; the exit code. Its log goes to our own output.
+
+    Raises `UsageError` without broker or database, `ServiceMissing` when starting again does not help.
+    """
+    if settings.broker_url is None or settings.database_url is None:
+        raise UsageError("a worker by itself needs FELTSENSE_BROKER_URL and FELTSENSE_DATABASE_URL")
+    try:
+        with stoppable(), ExitStack() as stack:
+            watch = Watch(lambda pulse: _worker(settings, None, pulse), console.print)
+            stack.callback(watch.stop, WORKER_STOP_S)
+            watch.start()
+            while True:
+                insist()
+                watch.check()
+                time.sleep(CHECK_S)
+    except KeyboardInterrupt:
+        return 0
+
+
+def _worker(settings: Settings, log: Path | None, pulse: int, *keep_open: int) -> Process:
+    arguments = [
+        "worker",
+        "--pool",
+        "threads",
+        "--concurrency",
+        str(settings.concurrency),
+        "--queues",
+        QUEUES,
     ]
-    commands = [("worker", worker, WORKER_STOP_S)]
+    arguments += ["--without-gossip", "--without-mingle", "--loglevel", settings.log_level]
+    arguments += ["--task-events"] if settings.flower else []
+    return Process(
+        "worker",
+        [sys.executable, "-m", "celery", "--app", APP, *arguments],
+        log=log,
+        # Broker and database would die in the same moment: nothing is left to finish a task with.
+        orphaned=signal.SIGKILL,
+        environment=environment(settings) | {PULSE: str(pulse)},
+        keep_open=(pulse, *keep_open),
+    )
+
+
+def _celery(settings: Settings, run_dir: Path, lock: int, *, beat: bool) -> Iterator[Process]:
+    """The processes beside the worker, in the order of their start."""
+    level = ["--loglevel", settings.log_level]
+    commands = []
     if beat:
-        commands.append(("beat", ["beat", "--schedule", str(run_dir / "beat.db"), *level], STOP_S))
+        commands.append(("beat", ["beat", "--schedule", str(run_dir / "beat.db"), *level]))
     if settings.flower:
         flower = ["flower", "--address=127.0.0.1", f"--port={settings.flower_port}"]
-        commands.append(("flower", [*flower, f"--max_tasks={FLOWER_TASKS}"], STOP_S))
-    for name, arguments, deadline_s in commands:
-        process = Process(
+        commands.append(("flower", [*flower, f"--max_tasks={FLOWER_TASKS}"]))
+    for name, arguments in commands:
+        yield Process(
             name,
             [sys.executable, "-m", "celery", "--app", APP, *arguments],
             log=run_dir / "logs" / f"{name}.log",
-            # Broker and database would die in the same moment: nothing is left to finish a task with.
             orphaned=signal.SIGKILL,
             environment=environment(settings),
             keep_open=(lock,),
         )
-        yield process, deadline_s
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -199,11 +243,13 @@ def _spelled(value: object) -> str | None:
 
 def _await_worker(endpoints: Endpoints, worker: Process) -> None:
     """Return when the worker is warm (its last step is to serve its metrics) and takes tasks."""
-    expires = time.monotonic() + WORKER_READY_S
+    expires = time.monotonic() + READY_S
     while not (answers(endpoints.metrics_url) and workers(endpoints.broker_url, timeout_s=0.3)):
+        if worker.ended is not None:
+            raise ServiceMissing(_obituary(worker))
         endpoints.check()
         if time.monotonic() > expires:
-            raise ServiceMissing(f"the worker is not ready after {WORKER_READY_S:g} s; see {worker.log}")
+            raise ServiceMissing(f"the worker is not ready after {READY_S:g} s; see {worker.log}")
         time.sleep(0.05)
 
 

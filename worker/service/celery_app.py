@@ -6,7 +6,11 @@ stages batch what many messages bring at once; forked processes would each load 
 
 from __future__ import annotations
 
+import os
+import socket
+import threading
 from contextlib import ExitStack
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery, signals
@@ -17,6 +21,8 @@ from worker.events.message import BULK, LIVE
 from worker.observability import logging
 from worker.observability.logging import failure, logger
 from worker.service import heap, tasks, transport
+from worker.service.heartbeat import Pulse
+from worker.service.progress import Consumption
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,9 +30,14 @@ if TYPE_CHECKING:
 
 VISIBILITY_TIMEOUT_S = 60
 """For what a worker older than `transport` holds; what one of these holds comes back when it is dead."""
-RESTORE_INTERVAL_S = 5
-"""Between two signs of life of a worker, and two looks for dead ones."""
 HEALTH_CHECK_S = 25
+SILENCE = {
+    socket.TCP_KEEPIDLE: 10,
+    socket.TCP_KEEPINTVL: 5,
+    socket.TCP_KEEPCNT: 3,
+    socket.TCP_USER_TIMEOUT: 20_000,
+}
+"""A broker that vanished without a word is given up after 20 s; the kernel's own patience is hours."""
 
 
 class App(Celery):
@@ -38,6 +49,7 @@ class App(Celery):
 def create(settings: Settings) -> App:
     """A Celery application for `settings`; starts nothing."""
     transport.install()
+    consumption = Consumption(settings.broker_url or "")
     app = App("feltsense", broker=settings.broker_url, backend=None, set_as_current=False)
     app.conf.update(
         task_queues=[_lane(LIVE), _lane(BULK)],
@@ -58,19 +70,32 @@ def create(settings: Settings) -> App:
         broker_connection_max_retries=None,
         broker_transport_options={
             "visibility_timeout": VISIBILITY_TIMEOUT_S,
-            "unacked_restore_interval": RESTORE_INTERVAL_S,
+            "consumer_ttl": ceil(settings.lease_s),
+            "unacked_restore_interval": settings.lease_s / 3,
             "unacked_restore_throttle": 1,
             "queue_order_strategy": "priority",  # of the queues as listed: live first
             # The rest is kept for live messages, which would wait for bulk ones to end.
             "most_held": {BULK: (settings.concurrency + 1) // 2},
+            "sign": consumption.sign,
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
+            "socket_keepalive_options": SILENCE,
             "health_check_interval": HEALTH_CHECK_S,
         },
     )
     tasks.register(app)
-    _connect(app, settings)
+    _connect(app, settings, consumption)
     return app
+
+
+def thread_died(died: threading.ExceptHookArgs) -> None:
+    """A thread that ends of a defect ends the worker: what is left of one keeps its leases and finishes
+    nothing. Python's own hook would also print the error's words."""
+    if died.exc_value is None or isinstance(died.exc_value, SystemExit):
+        return
+    name = died.thread.name if died.thread is not None else None
+    logger.critical("thread_died", thread=name, **failure(died.exc_value))
+    os._exit(1)
 
 
 def _lane(name: str) -> Queue:
@@ -78,7 +103,7 @@ def _lane(name: str) -> Queue:
     return Queue(name, Exchange(name), routing_key=name)  # type: ignore[no-untyped-call]
 
 
-def _connect(app: App, settings: Settings) -> None:
+def _connect(app: App, settings: Settings, consumption: Consumption) -> None:
     """Ties a service to the worker's life: open before it consumes, drained after it stopped.
 
     `worker_process_init` does not fire on the threads pool; `worker_init` does, where the work is.
@@ -92,6 +117,7 @@ def _connect(app: App, settings: Settings) -> None:
     @signals.worker_init.connect(weak=False)
     def start(**_: Any) -> None:
         logging.configure(settings.log_level)
+        threading.excepthook = thread_died
         heap.limit()
         logger.info("worker_starting")
         try:
@@ -101,7 +127,9 @@ def _connect(app: App, settings: Settings) -> None:
             logger.info("worker_imported")
             if settings.broker_url is None:
                 raise UsageError("FELTSENSE_BROKER_URL is not set; `feltsense up` sets it")
-            app.service = held.enter_context(Service.open(settings))
+            service = app.service = held.enter_context(Service.open(settings))
+            consumption.sign()
+            held.enter_context(Pulse(lambda: not (service.stages.progress.stalled() or consumption.ended())))
         except FeltsenseError as error:
             # Celery logs what a signal's receiver raises and goes on; a worker without its bundle must end.
             logger.error("worker_refused", error=type(error).__name__, detail=str(error))

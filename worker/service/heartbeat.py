@@ -1,7 +1,7 @@
 """Beside the stages: the worker's sign of life, for the leases in the database and for its supervisor.
 
-No thread can end another that hangs. So a worker whose stages make no progress falls silent: its leases run
-out, and its supervisor ends it.
+No thread can end another that hangs. So a worker whose stages make no progress lets its leases run out, and
+tells its supervisor, who ends it.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from worker.observability.logging import failure, logger
 from worker.service.background import Background
 from worker.store import leases
 from worker.store.engine import Store
+from worker.store.leases import Lease
 
-BEAT_S = leases.LEASE_S / 3
 PULSE_S = 1.0
+WELL, HUNG = b".", b"!"
 PULSE = "FELTSENSE_PULSE"
 """Environment variable with the descriptor the supervisor listens on; the supervisor sets it."""
 
 
 class Heartbeat(Background):
-    """Keeps the leases of `owner` for the length of the block, while `sound` says so; then gives them
-    back."""
+    """Renews the lease for the length of the block, while `sound` says so; then gives back what it covers."""
 
-    def __init__(self, store: Store, owner: str, sound: Callable[[], bool]) -> None:
+    def __init__(self, store: Store, lease: Lease, sound: Callable[[], bool]) -> None:
         super().__init__("heartbeat")
         self._store = store
-        self._owner = owner
+        self._lease = lease
         self._sound = sound
 
     def __exit__(
@@ -39,21 +39,22 @@ class Heartbeat(Background):
         self._attempt(leases.release)
 
     def _run(self) -> None:
-        while not self._closing.wait(BEAT_S):
+        while not self._closing.wait(self._lease.seconds / 3):
             if self._sound():
                 self._attempt(leases.extend)
             else:
                 logger.error("worker_stalled")
 
-    def _attempt(self, act: Callable[[Store, str], int]) -> None:
+    def _attempt(self, act: Callable[[Store, Lease], int]) -> None:
         try:
-            act(self._store, self._owner)
+            act(self._store, self._lease)
         except Exception as error:  # noqa: BLE001  the stages meet the lost database too, and wait for it
             logger.warning("heartbeat_failed", **failure(error))
 
 
 class Pulse(Background):
-    """A byte a second to the supervisor, while `sound` says so; nothing where none listens."""
+    """A byte a second to the supervisor, `WELL` while `sound` says so and else `HUNG`; nothing where none
+    listens."""
 
     def __init__(self, sound: Callable[[], bool]) -> None:
         super().__init__("pulse")
@@ -66,8 +67,7 @@ class Pulse(Background):
             return
         os.set_blocking(self._descriptor, False)
         while True:
-            if self._sound():
-                with suppress(BlockingIOError):  # a stopped supervisor finds more beats than it needs
-                    os.write(self._descriptor, b".")
+            with suppress(BlockingIOError):  # a stopped supervisor finds more beats than it needs
+                os.write(self._descriptor, WELL if self._sound() else HUNG)
             if self._closing.wait(PULSE_S):
                 return

@@ -70,11 +70,12 @@ class Service:
                 store,
                 max_batch_size=settings.max_batch_size,
                 max_wait_ms=settings.max_wait_ms,
+                lease_s=settings.lease_s,
                 stall_s=settings.stall_s,
                 faults=strike if settings.faults else None,
             )
             # Behind the stages at the end: what they cannot finish is given back.
-            opened.enter_context(Heartbeat(store, stages.owner, lambda: not stages.progress.stalled()))
+            opened.enter_context(Heartbeat(store, stages.lease, lambda: not stages.progress.stalled()))
             opened.enter_context(stages)
             opened.enter_context(Reconciler(stages, store))
             opened.enter_context(Repair(store, pipeline))

@@ -45,7 +45,7 @@ class Reconciler(Background):
         Raises what the stages raise, and `ServiceMissing` or `StoreRefused`.
         """
         late = unfinished.take(
-            self._store, self._stages.owner, model_version=self._stages.model_version,
+            self._store, self._stages.lease, model_version=self._stages.model_version,
             grace_s=self._grace_s, limit=BATCH,
         )  # fmt: skip
         if late:
@@ -53,6 +53,6 @@ class Reconciler(Background):
                 self._stages.resume(late)
             except Exception:
                 revisions = [(one.reflection.id, one.reflection.revision) for one in late]
-                leases.give_back(self._store, revisions, self._stages.owner)
+                leases.give_back(self._store, revisions, self._stages.lease)
                 raise
         return len(late)

@@ -30,7 +30,7 @@ from worker.store import dead_letters, deliveries, leases, perceptions
 from worker.store.dead_letters import DeadLetter
 from worker.store.deliveries import Admission, Arrival, Kind
 from worker.store.engine import Store
-from worker.store.leases import ATTEMPTS
+from worker.store.leases import ATTEMPTS, LEASE_S, Lease
 from worker.store.unfinished import Unfinished
 
 LIVE_UNDERWAY = 2
@@ -59,9 +59,10 @@ class Stages:
 
     def __init__(
         self, pipeline: Pipeline, store: Store, *, max_batch_size: int, max_wait_ms: float,
-        stall_s: float = 30.0, faults: Callable[[Sequence[Reflection]], None] | None = None,
+        lease_s: float = LEASE_S, stall_s: float = 30.0,
+        faults: Callable[[Sequence[Reflection]], None] | None = None,
     ) -> None:  # fmt: skip
-        self.owner = uuid4().hex
+        self.lease = Lease(owner=uuid4().hex, seconds=lease_s)
         self.model_version = pipeline.model_version
         self.progress = Progress(stall_s)
         self._faults = faults
@@ -186,7 +187,7 @@ class Stages:
             (),
             model_version=self._pipeline.model_version,
             lane=LIVE if batch[0].message.live else BULK,
-            owner=self.owner,
+            lease=self.lease,
         )
         return list(zip(admissions, looks, strict=True))
 
@@ -208,13 +209,11 @@ class Stages:
         self._trials.take(onward)
 
     def _begin(self, batch: Sequence[Journey]) -> list[None]:
-        leases.begin(self._store, [(one.reflection.id, one.reflection.revision) for one in batch], self.owner)
+        leases.begin(self._store, [(one.reflection.id, one.reflection.revision) for one in batch], self.lease)
         return [None] * len(batch)
 
     def _look(self, batch: Sequence[Journey]) -> list[Read]:
         with self.progress.computing():
-            if self._faults is not None:
-                self._faults([one.reflection for one in batch])
             return self._read_batch(batch)
 
     def _read_batch(self, batch: Sequence[Journey]) -> list[Read]:
@@ -222,6 +221,8 @@ class Stages:
             turn = Turn(len(batch), self._underway.release)
             for one in batch:
                 one.turn = turn
+        if self._faults is not None:  # now that the batch has its turn: each item alone must not give it back
+            self._faults([one.reflection for one in batch])
         return [Read(batch, self._pipeline)] * len(batch)
 
     def _seen(self, batch: Sequence[Journey], reads: Sequence[Read]) -> None:

@@ -11,12 +11,13 @@ from __future__ import annotations
 import base64
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from queue import Empty
 from time import monotonic, time
 from typing import Any
 
 from kombu.transport import TRANSPORT_ALIASES, redis, virtual
+from redis.exceptions import OutOfMemoryError
 
 CONSUMER_TTL_S = 15
 """A consumer that has not been heard of for this long is dead. Its sign of life is every restore interval."""
@@ -116,6 +117,8 @@ class QoS(redis.QoS):
             oldest = time() - self.visibility_timeout
             for tag in client.eval(_RESTORE_DEAD, 3, *keys, oldest, prefix, channel.consumer_ttl):
                 super().restore_by_tag(tag.decode(), client)  # type: ignore[no-untyped-call]
+        if channel.sign is not None:
+            channel.sign()
 
     @property
     def _held(self) -> tuple[str, str]:
@@ -127,6 +130,7 @@ class Channel(redis.Channel):
 
     QoS = QoS
     consumer_ttl = CONSUMER_TTL_S
+    sign: Callable[[], None] | None = None
     most_held: Mapping[str, int] = {}
     _in_poll: Any
     _brpop_sent_at: Any
@@ -134,6 +138,7 @@ class Channel(redis.Channel):
         *redis.Channel.from_transport_options,
         "consumer_ttl",
         "most_held",
+        "sign",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -198,9 +203,14 @@ class Channel(redis.Channel):
         if self._asked is None:
             return bool(super()._brpop_read(**options))  # type: ignore[no-untyped-call]
         asked, self._asked = self._asked, None
+        refused = False
         try:
             try:
                 answer = self.client.parse_response(self.client.connection, asked, **options)
+            except OutOfMemoryError:  # a full server refuses a move, though this one needs no memory
+                if asked != "BLMOVE":
+                    raise
+                answer, refused = None, True
             except self.connection_errors:
                 self.client.connection.disconnect()
                 raise
@@ -210,7 +220,9 @@ class Channel(redis.Channel):
         if asked == "EVAL" and answer:
             self._deliver(answer)
             return True
-        if asked == "EVAL" and not self._closing and (lists := self._lists()):
+        if refused and not self._closing:
+            self._ask("BZPOPMIN", f"{self.alive_key}.never", IDLE_WAIT_S)
+        elif asked == "EVAL" and not self._closing and (lists := self._lists()):
             # Moves an entry to where it is: the one way to be woken by a list and take nothing from it.
             self._ask("BLMOVE", lists[0], lists[0], "RIGHT", "RIGHT", IDLE_WAIT_S)
         raise Empty

@@ -16,7 +16,7 @@ from worker.events.reflection import Reflection
 from worker.store import dead_letters, persons
 from worker.store.dead_letters import DeadLetter
 from worker.store.engine import Cursor, Store
-from worker.store.leases import ATTEMPTS, LEASE_S
+from worker.store.leases import ATTEMPTS, Lease
 from worker.store.persons import Person
 from worker.store.vault import Locker, place_of_text
 
@@ -160,11 +160,11 @@ def accept(
     *,
     model_version: str,
     lane: str,
-    owner: str | None = None,
+    lease: Lease | None = None,
 ) -> list[Admission]:
     """Store the arrivals and park the rejected ones in one transaction; an admission per arrival, in order.
 
-    `owner` gets the lease on what is to be enriched, and on what is EXHAUSTED. Its work on an event that no
+    `lease` covers what is to be enriched, and what is EXHAUSTED. Its owner's work on an event that no
     attempt was lost of counts as begun; on another it begins with `leases.begin`. A revision stays pinned to
     its first model version until its lease has run out or was given back: then it is this one's.
 
@@ -172,7 +172,7 @@ def accept(
     too. Raises ServiceMissing, StoreRefused; then nothing of the call is stored.
     """
     return store.transact(
-        lambda cursor: _accept(cursor, arrivals, parked, model_version, lane, owner, _Texts(store))
+        lambda cursor: _accept(cursor, arrivals, parked, model_version, lane, lease, _Texts(store))
     )
 
 
@@ -182,12 +182,13 @@ def _accept(
     parked: Sequence[DeadLetter],
     model_version: str,
     lane: str,
-    owner: str | None,
+    lease: Lease | None,
     texts: _Texts,
 ) -> list[Admission]:
     admissions: dict[int, Admission] = {}
     refused: list[DeadLetter] = []
     begun: set[int] = set()
+    owner, lease_s = (None, None) if lease is None else (lease.owner, lease.seconds)
     for places in _rounds(arrivals):
         by_id = {arrivals[place].reflection.id: place for place in places}
 
@@ -242,7 +243,6 @@ def _accept(
             [arrivals[place].message_id for place in places],
             [arrivals[place].position for place in places],
         )
-        lease_s = None if owner is None else LEASE_S
         cursor.execute(_PIN, (model_version, lane, owner, lease_s, *columns), prepare=True)
     letters = [*parked, *refused]
     dead_letters.write(cursor, letters, keep_payload=texts.keep, keyring=texts.keyring)

@@ -24,6 +24,14 @@ MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 TRIES = 3
 """Postgres ends one of two deadlocked transactions; that one is run again this often at most."""
 
+SILENCE: dict[str, int] = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+"""A peer that vanished without a word (a dead machine, a lost route) is given up after 20 s, on both sides:
+the kernel's own patience is hours, for a worker that waits and for a transaction that holds its locks."""
 SESSION = (
     # Every query of the store goes by key. A plan made while a table was still empty would scan it, and is
     # kept by the prepared statement until the next ANALYZE; a minute of bulk import is long enough to hurt.
@@ -34,6 +42,7 @@ SESSION = (
     " -c plan_cache_mode=force_generic_plan"
     # Locks are taken by one statement and looked behind by the next, which needs a snapshot of its own.
     " -c default_transaction_isolation=read\\ committed -c timezone=UTC"
+    + "".join(f" -c tcp_{name.removeprefix('tcp_')}={value}" for name, value in SILENCE.items())
 )
 
 
@@ -92,7 +101,8 @@ class Store:
             max_overflow=pool_size,
             pool_use_lifo=True,
             hide_parameters=True,
-            connect_args={"connect_timeout": 5, "application_name": "feltsense", "options": SESSION},
+            connect_args={"connect_timeout": 5, "application_name": "feltsense", "options": SESSION}
+            | SILENCE,
         )
         return cls(engine, _address(url), keep_text=keep_text, keyring=keyring)
 

@@ -7,6 +7,7 @@ counts as one: not that a broker delivers a message again, not that a worker gav
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from worker.store.engine import Store
 
@@ -14,6 +15,15 @@ LEASE_S = 15.0
 """A worker that has not been heard of for this long has lost what it had in hand."""
 ATTEMPTS = 3
 """Attempts of an event that may end badly; the last of them parks it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lease:
+    """Whose work it is (a name no two worker processes share), and for how long without a heartbeat."""
+
+    owner: str
+    seconds: float = LEASE_S
+
 
 _EXTEND = """
 UPDATE deliveries d SET lease_until = clock_timestamp() + make_interval(secs => %s)
@@ -41,24 +51,25 @@ WHERE d.reflection_id = a.id AND d.revision = a.revision AND d.state = 'accepted
 """
 
 
-def extend(store: Store, owner: str) -> int:
-    """Keep everything `owner` has in hand for `LEASE_S` more; how many deliveries that is."""
-    return store.transact(lambda cursor: cursor.execute(_EXTEND, (LEASE_S, owner)).rowcount)
+def extend(store: Store, lease: Lease) -> int:
+    """Renew the lease on everything its owner has in hand; how many deliveries that is."""
+    return store.transact(lambda cursor: cursor.execute(_EXTEND, (lease.seconds, lease.owner)).rowcount)
 
 
-def begin(store: Store, revisions: Sequence[tuple[str, int]], owner: str) -> None:
-    """From now on the end of `owner` counts as an attempt of these (reflection id, revision)."""
-    store.transact(lambda cursor: cursor.execute(_BEGIN, (LEASE_S, *_columns(revisions), owner)))
+def begin(store: Store, revisions: Sequence[tuple[str, int]], lease: Lease) -> None:
+    """From now on the end of the owner counts as an attempt of these (reflection id, revision)."""
+    given = (lease.seconds, *_columns(revisions), lease.owner)
+    store.transact(lambda cursor: cursor.execute(_BEGIN, given))
 
 
-def give_back(store: Store, revisions: Sequence[tuple[str, int]], owner: str) -> None:
-    """Let others have these (reflection id, revision) of `owner`'s, with no attempt counted."""
-    store.transact(lambda cursor: cursor.execute(_GIVE_BACK, (*_columns(revisions), owner)))
+def give_back(store: Store, revisions: Sequence[tuple[str, int]], lease: Lease) -> None:
+    """Let others have these (reflection id, revision), with no attempt counted."""
+    store.transact(lambda cursor: cursor.execute(_GIVE_BACK, (*_columns(revisions), lease.owner)))
 
 
-def release(store: Store, owner: str) -> int:
-    """Give back what `owner` still has in hand, with no attempt counted; how many deliveries that was."""
-    return store.transact(lambda cursor: cursor.execute(_RELEASE, (owner,)).rowcount)
+def release(store: Store, lease: Lease) -> int:
+    """Give back all its owner has in hand, with no attempt counted; how many deliveries that was."""
+    return store.transact(lambda cursor: cursor.execute(_RELEASE, (lease.owner,)).rowcount)
 
 
 def _columns(revisions: Sequence[tuple[str, int]]) -> tuple[list[str], list[int]]:

@@ -91,6 +91,15 @@ def meet(cursor: Cursor, user_ids: Iterable[str], keyring: Keyring | None) -> di
     return met
 
 
+def lock_persons(cursor: Cursor, user_ids: Iterable[str]) -> None:
+    """Wait for, then hold, these persons' timelines until the transaction ends; in one order for everybody.
+
+    The next statement sees what the former holder committed.
+    """
+    keys = sorted({_lock_key(user_id) for user_id in user_ids})
+    cursor.execute(_LOCK, (keys,), prepare=True)
+
+
 def _offered(people: Sequence[bytes], keyring: Keyring | None) -> dict[str, Any]:
     """New rows for these persons, and the keys of which one would do."""
     if keyring is None:
@@ -119,15 +128,6 @@ def recall(
         known.remember(person.locker)
         lockers[user_id] = person.locker
     return lockers
-
-
-def lock_persons(cursor: Cursor, user_ids: Iterable[str]) -> None:
-    """Wait for, then hold, these persons' timelines until the transaction ends; in one order for everybody.
-
-    The next statement sees what the former holder committed.
-    """
-    keys = sorted({_lock_key(user_id) for user_id in user_ids})
-    cursor.execute(_LOCK, (keys,), prepare=True)
 
 
 def erase(cursor: Cursor, user_ids: Iterable[str]) -> None:

@@ -10,7 +10,7 @@ from worker.events.reflection import Reflection, SelfReport
 from worker.store import dead_letters
 from worker.store.dead_letters import DeadLetter
 from worker.store.engine import Cursor, Store
-from worker.store.leases import LEASE_S
+from worker.store.leases import Lease
 from worker.store.persons import Opener
 from worker.store.vault import Unopenable
 
@@ -47,16 +47,20 @@ RETURNING d.attempts, d.message_id, d.position, r.id, r.user_id, r.text, r.seale
 """
 
 
-def take(store: Store, owner: str, *, model_version: str, grace_s: float, limit: int) -> list[Unfinished]:
-    """Lease to `owner`, who serves `model_version`, up to `limit` accepted deliveries whose lease (or
+def take(store: Store, lease: Lease, *, model_version: str, grace_s: float, limit: int) -> list[Unfinished]:
+    """Lease to its owner, who serves `model_version`, up to `limit` accepted deliveries whose lease (or
     acceptance, where none had one) ran out more than `grace_s` ago and whose text is stored; oldest first,
     newest revisions only.
 
     One whose text no key opens is parked: its row stays, and its letter names the key.
     """
     wanted = {
-        "owner": owner, "version": model_version, "lease": LEASE_S, "grace": grace_s, "limit": limit,
-    }  # fmt: skip
+        "owner": lease.owner,
+        "version": model_version,
+        "lease": lease.seconds,
+        "grace": grace_s,
+        "limit": limit,
+    }
 
     def work(cursor: Cursor) -> list[Unfinished]:
         rows = cursor.execute(_TAKE, wanted).fetchall()
