@@ -100,7 +100,7 @@ class Settings(BaseSettings):
         default=2.0, ge=0, le=1000, description="Longest wait of the bulk lane for a batch to fill."
     )
     lease_s: float = Field(
-        default=15.0,
+        default=12.0,
         ge=1,
         le=3600,
         description="A worker silent for this long is lost: what it had in hand goes to another.",

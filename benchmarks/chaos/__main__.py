@@ -25,7 +25,7 @@ from benchmarks import command, load
 from benchmarks.chaos import report, values
 from benchmarks.chaos.account import Account
 from benchmarks.chaos.campaign import Campaign
-from benchmarks.chaos.disk import Disk
+from benchmarks.chaos.disk import broker_disk, database_disk
 from benchmarks.chaos.fault import Kind, draw
 from benchmarks.chaos.instance import Instance
 from benchmarks.chaos.ledger import Ledger
@@ -69,7 +69,7 @@ def main() -> None:
         else:
             _clear(folder)
             ledger.begin()
-        shown.say(f"a full disk is {Disk(folder / 'valkey').how}")
+        shown.say(f"a full disk is {broker_disk(folder).how}")
         instance = Instance(folder, _settings(call), hosts=call.hosts)
         publishing = Publishing(folder / "publisher.log")
         try:
@@ -171,7 +171,7 @@ def _differing(
 
 def _clear(folder: Path) -> None:
     """Removes an instance's data, wherever they lie."""
-    for disk in (Disk(folder / "valkey"), Disk(folder / "postgres")):
+    for disk in (broker_disk(folder), database_disk(folder)):
         disk.restore()
     home.remove(folder / "postgres")
     shutil.rmtree(folder, ignore_errors=True)

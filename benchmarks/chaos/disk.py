@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.chaos.family import descendants
-from worker.embedded.process import alive
+from worker.embedded import home
+from worker.embedded.process import alive, wait_for_predecessor
 from worker.errors import ServiceMissing
 
 SPARE_MB = 48
@@ -21,10 +22,15 @@ BALLAST = "ballast"
 
 
 class Disk:
-    """The disk of the server whose data are in `folder`. Move it only while the server is stopped."""
+    """The disk of the server whose data are in `folder`. Move it only while the server is stopped.
 
-    def __init__(self, folder: Path) -> None:
+    `server` is the program's name, `works_in` its working directory in there.
+    """
+
+    def __init__(self, folder: Path, *, server: str, works_in: str = "") -> None:
         self._wanted = folder
+        self._server = server
+        self._works_in = works_in
 
     @property
     def how(self) -> str:
@@ -73,10 +79,14 @@ class Disk:
         _limit((pid, *descendants(pid)), "unlimited")
 
     def restore(self) -> None:
-        """Moves the data back to where they were, also those a killed run left on the tmpfs."""
+        """Moves the data back to where they were, also those a killed run left on the tmpfs.
+
+        Raises `ServiceMissing` when that run's server does not end.
+        """
         folder, aside = self._places()
         whole = folder.with_name(f"{folder.name}.whole")
         if self.small:
+            wait_for_predecessor(self._server, folder / self._works_in)
             (folder / BALLAST).unlink(missing_ok=True)
             shutil.rmtree(aside, ignore_errors=True)
             aside.mkdir(mode=0o711)
@@ -107,11 +117,12 @@ def mountable() -> bool:
 def _limit(pids: Iterable[int], size: str) -> None:
     for pid in filter(alive, pids):
         try:
-            owner = Path(f"/proc/{pid}").stat().st_uid
+            owner = Path(f"/proc/{pid}").stat()
             # By the server's own account: root in a container may not do it to another's process.
             done = subprocess.run(
                 ["prlimit", "--pid", str(pid), f"--fsize={size}:unlimited"],  # noqa: S607  as below
-                user=owner if owner != os.geteuid() else None,
+                user=owner.st_uid if owner.st_uid != os.geteuid() else None,
+                group=owner.st_gid if owner.st_uid != os.geteuid() else None,
                 capture_output=True,
                 text=True,
             )
@@ -132,3 +143,13 @@ def _unmount(folder: Path) -> None:
 def _copy(source: Path, target: Path) -> None:
     """With owners, modes and times: Postgres looks at them."""
     subprocess.run(["cp", "-a", f"{source}/.", str(target)], check=True)  # noqa: S607  as above
+
+
+def broker_disk(folder: Path) -> Disk:
+    """That of the Valkey of an instance in `folder`."""
+    return Disk(folder / "valkey", server="valkey-server")
+
+
+def database_disk(folder: Path) -> Disk:
+    """That of its Postgres."""
+    return Disk(folder / "postgres", server="postgres", works_in=home.DATA)

@@ -42,7 +42,7 @@ HELD_S: dict[Kind, tuple[float, float]] = {
     Kind.BROKER_RESTART: (0.2, 3),
     Kind.DATABASE_KILL: (0.2, 5),
     Kind.DATABASE_STOP: (1, 12),
-    Kind.SUPERVISOR_STOP: (1, 12),
+    Kind.SUPERVISOR_STOP: (5, 40),  # with all it started, beyond the length of a lease
     Kind.POWER_CUT: (0.5, 5),
     Kind.BROKER_DROPPED: (0.1, 5),
     Kind.DATABASE_DROPPED: (0.1, 5),

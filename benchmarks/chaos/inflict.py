@@ -64,7 +64,10 @@ def strike(instance: Instance, fault: Fault) -> Lift:
             host.kill()
             return _nothing
         case Kind.SUPERVISOR_STOP:
-            return _stopped([host.supervisor] if host.supervisor else [])
+            # A paused machine: when it goes on, others may have its messages, and nobody killed its worker.
+            return _stopped(
+                [host.supervisor, *family.descendants(host.supervisor)] if host.supervisor else []
+            )
         case Kind.BROKER_KILL:
             instance.broker.kill()
             return _then(instance.start_broker)

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from benchmarks.chaos import family
-from benchmarks.chaos.disk import Disk
+from benchmarks.chaos.disk import broker_disk, database_disk
 from benchmarks.chaos.hosts import Host
 from benchmarks.chaos.proxy import Proxy
 from worker.embedded.postgres import Postgres
@@ -40,7 +40,7 @@ class Instance:
         self.broker_line, self.database_line, self.publisher_line = (
             Proxy("broker"), Proxy("database"), Proxy("publisher"),
         )  # fmt: skip
-        self.broker_disk, self.database_disk = Disk(folder / "valkey"), Disk(folder / "postgres")
+        self.broker_disk, self.database_disk = broker_disk(folder), database_disk(folder)
         self.hosts: list[Host] = []
         self.powered = True
         """False while nothing restarts the hosts."""

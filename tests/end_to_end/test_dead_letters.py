@@ -16,6 +16,7 @@ import orjson
 import psycopg
 import pytest
 import redis
+from pydantic import SecretStr
 
 from tests.support.events import event
 from tests.support.program import ROOT, feltsense
@@ -273,6 +274,22 @@ def test_a_retry_seals_what_was_parked_unsealed(letters: Store, shared: Instance
     as_it_was = run("retry", "--reason", "unreadable_seal")
     assert as_it_was.returncode == 0, as_it_was.stderr
     shared.eventually(lambda: shared.rows("SELECT 1 FROM dead_letters WHERE payload = %s", encoded(sealed)))
+
+
+def test_a_letter_sealed_at_rest_needs_its_key(letters: Store, shared: Instance, run: Run) -> None:
+    with Store.open(shared.database_url, pool_size=1, text_keys=SecretStr(KEY)) as keeping:
+        number = parked(keeping, "rest-1")
+    assert shared.rows("SELECT sealed FROM dead_letters WHERE id = %s", number) == [(True,)]
+
+    assert SECRET in run("show", str(number), "--text", FELTSENSE_TEXT_KEYS=KEY).stdout
+    closed = run("show", str(number), "--text")
+    assert (closed.returncode, SECRET in closed.stdout) == (2, False)
+    refused = run("retry", str(number))
+    assert refused.returncode == 3
+    assert "sealed with a key that FELTSENSE_TEXT_KEYS does not hold" in refused.stderr
+    assert shared.rows("SELECT retried_at FROM dead_letters WHERE id = %s", number) == [(None,)]
+    assert run("retry", str(number), FELTSENSE_TEXT_KEYS=KEY).stderr == "1 dead letter sent again\n"
+    shared.eventually(lambda: shared.rows("SELECT 1 FROM perceptions WHERE reflection_id = 'rest-1'"))
 
 
 def test_dropping_asks_first(letters: Store, shared: Instance, run: Run, tmp_path: Path) -> None:

@@ -233,7 +233,7 @@ def test_a_worker_whose_end_is_lost_can_come_back_at_once(line):
 def test_a_full_disk_refuses_every_byte_and_gives_the_data_back(tmp_path):
     (tmp_path / "data").mkdir(mode=0o711)
     (tmp_path / "data" / "kept").write_text("before")
-    disk = Disk(tmp_path / "data")
+    disk = Disk(tmp_path / "data", server="no-such-server")
 
     disk.shrink()
     try:

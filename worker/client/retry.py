@@ -19,6 +19,12 @@ from worker.store.dead_letters import WHOLE_MESSAGE
 from worker.store.engine import Store
 from worker.store.letterbox import Choice, Letter, Outcome
 
+KEPT = {
+    Outcome.EMPTY: "its text was not kept; publish the event again from its source",
+    Outcome.CLOSED: "it is sealed with a key that FELTSENSE_TEXT_KEYS does not hold",
+}
+"""Why a letter stays as it is."""
+
 
 @dataclass(kw_only=True, slots=True)
 class Retried:
@@ -62,10 +68,8 @@ def retry(
             try:
                 outcome = letterbox.send_again(store, number, send, again=again)
                 done.outcomes[outcome] += 1
-                if outcome is Outcome.EMPTY:
-                    say(f"letter {number}: its text was not kept; publish the event again from its source")
-                if outcome is Outcome.CLOSED:
-                    say(f"letter {number}: no key of FELTSENSE_TEXT_KEYS opens it")
+                if outcome in KEPT:
+                    say(f"letter {number}: {KEPT[outcome]}")
             except Rejected as error:
                 done.refused += 1
                 say(f"letter {number}: {error}")

@@ -64,8 +64,7 @@ def list_(
     from worker.store.engine import Store
 
     choice = _choice(None, reason, user, older, newer, retried=retried)
-    found = settings()
-    with Store.open(database_url(found), pool_size=1, text_keys=found.text_keys) as store:
+    with Store.open(database_url(settings()), pool_size=1) as store:
         reasons = letterbox.count(store, choice)
         letters = letterbox.page(store, choice, limit=limit, before=before)
     if letters:
@@ -100,18 +99,17 @@ def show(
 
     found = settings()
     with Store.open(database_url(found), pool_size=1, text_keys=found.text_keys) as store:
-        letters = letterbox.page(store, _choice([number], retried=True), limit=1)
-    if not letters:
+        letter = letterbox.one(store, number)
+    if letter is None:
         raise UsageError(f"there is no dead letter {number}")
-    Console().print(letter_view(letters[0], REASONS))
-    if letters[0].sealed:
-        typer.echo("no key of FELTSENSE_TEXT_KEYS opens the event", err=True)
-        raise typer.Exit(REJECTED if text else 0)
-    if text and letters[0].payload is not None:
+    Console().print(letter_view(letter, REASONS))
+    if text and letter.sealed:
+        raise UsageError("the event is sealed with a key that FELTSENSE_TEXT_KEYS does not hold")
+    if text and letter.payload is not None:
         from worker.events.parked import legible
 
         key = found.event_key.get_secret_value() if found.event_key is not None else None
-        typer.echo(legible(letters[0].payload, key))
+        typer.echo(legible(letter.payload, key))
 
 
 def retry(

@@ -70,7 +70,8 @@ def create(settings: Settings) -> App:
         broker_connection_max_retries=None,
         broker_transport_options={
             "visibility_timeout": VISIBILITY_TIMEOUT_S,
-            "consumer_ttl": ceil(settings.lease_s),
+            # Longer than the lease: what comes back before its lease has run out would go to the end.
+            "consumer_ttl": ceil(4 / 3 * settings.lease_s),
             "unacked_restore_interval": settings.lease_s / 3,
             "unacked_restore_throttle": 1,
             "queue_order_strategy": "priority",  # of the queues as listed: live first

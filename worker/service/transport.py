@@ -19,7 +19,7 @@ from typing import Any
 from kombu.transport import TRANSPORT_ALIASES, redis, virtual
 from redis.exceptions import OutOfMemoryError
 
-CONSUMER_TTL_S = 15
+CONSUMER_TTL_S = 16
 """A consumer that has not been heard of for this long is dead. Its sign of life is every restore interval."""
 FETCH_MOST = 256
 """Entries taken at once where the prefetch has no limit."""
@@ -203,28 +203,27 @@ class Channel(redis.Channel):
         if self._asked is None:
             return bool(super()._brpop_read(**options))  # type: ignore[no-untyped-call]
         asked, self._asked = self._asked, None
-        refused = False
+        full = False
         try:
             try:
                 answer = self.client.parse_response(self.client.connection, asked, **options)
-            except OutOfMemoryError:  # a full server refuses a move, though this one needs no memory
-                if asked != "BLMOVE":
-                    raise
-                answer, refused = None, True
             except self.connection_errors:
                 self.client.connection.disconnect()
                 raise
+            except OutOfMemoryError:
+                answer, full = None, True
         finally:
             self._in_poll = None
             self._flush_brpop_reauth()  # type: ignore[no-untyped-call]
         if asked == "EVAL" and answer:
             self._deliver(answer)
             return True
-        if refused and not self._closing:
-            self._ask("BZPOPMIN", f"{self.alive_key}.never", IDLE_WAIT_S)
-        elif asked == "EVAL" and not self._closing and (lists := self._lists()):
+        if asked == "EVAL" and not self._closing and (lists := self._lists()):
             # Moves an entry to where it is: the one way to be woken by a list and take nothing from it.
             self._ask("BLMOVE", lists[0], lists[0], "RIGHT", "RIGHT", IDLE_WAIT_S)
+        elif full and not self._closing:
+            # A full server refuses that, and only acknowledging makes room: wait for what never comes.
+            self._ask("BRPOP", f"{self.alive_key}.never", IDLE_WAIT_S)
         raise Empty
 
     def _deliver(self, answer: list[bytes]) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from worker.service.batcher import Closed
 from worker.service.journey import Journey
 
-GROUP = 32
+GROUP = 64
 
 Enter = Callable[[Sequence[Journey]], None]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from worker.store.engine import Store
 
-LEASE_S = 15.0
+LEASE_S = 12.0
 """A worker that has not been heard of for this long has lost what it had in hand."""
 ATTEMPTS = 3
 """Attempts of an event that may end badly; the last of them parks it."""

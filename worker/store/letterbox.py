@@ -12,12 +12,14 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from psycopg import sql
 
-from worker.store.dead_letters import DeadLetter, opened
+from worker.store import dead_letters
+from worker.store.dead_letters import DeadLetter
 from worker.store.engine import Cursor, Store
+from worker.store.vault import Keyring
 
 PAGE = 1000
 """Numbers asked for at once."""
@@ -53,11 +55,15 @@ class Outcome(StrEnum):
     SENT = "sent"
     REOPENED = "reopened"  # the reconciler enriches it from its stored row
     EMPTY = "empty"  # neither the letter nor the row has the text
-    CLOSED = "closed"  # no key at hand opens the letter
+    CLOSED = "closed"  # sealed, and no key at hand opens it
     SKIPPED = "skipped"  # sent before, being sent by somebody else, or gone
 
 
-_COLUMNS = sql.SQL(", ").join(sql.Identifier(one.name) for one in fields(Letter))
+_NAMES = tuple(one.name for one in fields(Letter))
+_COLUMNS = sql.SQL(", ").join(map(sql.Identifier, _NAMES))
+_LISTED = sql.SQL(", ").join(
+    sql.SQL("NULL") if name == "payload" else sql.Identifier(name) for name in _NAMES
+)
 
 _CHOSEN = sql.SQL("""
     (%(ids)s::bigint[] IS NULL OR id = ANY(%(ids)s::bigint[]))
@@ -72,34 +78,37 @@ _PAGE = sql.SQL("""
     SELECT {columns} FROM dead_letters
     WHERE {chosen} AND (%(before)s::bigint IS NULL OR id < %(before)s::bigint)
     ORDER BY id DESC LIMIT %(limit)s
-""").format(columns=_COLUMNS, chosen=_CHOSEN)
+""").format(columns=_LISTED, chosen=_CHOSEN)
 
 _NUMBERS = sql.SQL("""
     SELECT id FROM dead_letters WHERE {chosen} AND id > %(after)s AND id <= %(last)s
     ORDER BY id LIMIT %(limit)s
 """).format(chosen=_CHOSEN)
 
-_LOCKED = sql.SQL("SELECT {} FROM dead_letters WHERE id = %s FOR UPDATE SKIP LOCKED").format(_COLUMNS)
+_ONE = sql.SQL("SELECT {} FROM dead_letters WHERE id = %s").format(_COLUMNS)
+_LOCKED = _ONE + sql.SQL(" FOR UPDATE SKIP LOCKED")
 
 _REOPEN = """
 UPDATE deliveries d
 SET state = 'accepted', attempts = 0, begun = false, finished_at = NULL, owner = NULL, lease_until = NULL
 FROM reflections r
 WHERE d.reflection_id = %s AND d.revision = %s AND d.state = 'dead'
-  AND r.id = d.reflection_id AND r.revision = d.revision AND num_nonnulls(r.text, r.sealed) > 0
-  AND r.deleted_at IS NULL
+  AND r.id = d.reflection_id AND r.revision = d.revision AND r.deleted_at IS NULL
+  AND num_nonnulls(r.text, r.sealed) > 0
 """
 
 
 def page(store: Store, choice: Choice, *, limit: int, before: int | None = None) -> list[Letter]:
-    """The newest `limit` letters of the choice, newest first, of those numbered below `before`."""
+    """The newest `limit` letters of the choice, newest first, of those numbered below `before`; without what
+    they hold."""
     asked = _asked(choice) | {"limit": limit, "before": before}
+    rows = store.transact(lambda cursor: cursor.execute(_PAGE, asked).fetchall())
+    return [_letter(row) for row in rows]
 
-    def work(cursor: Cursor) -> list[Letter]:
-        found = [_letter(row) for row in cursor.execute(_PAGE, asked).fetchall()]
-        return opened(cursor, found, store.keyring)
 
-    return store.transact(work)
+def one(store: Store, number: int) -> Letter | None:
+    """The letter with all it holds, opened where a key at hand does."""
+    return store.transact(lambda cursor: _read(cursor, _ONE, number, store.keyring))
 
 
 def count(store: Store, choice: Choice) -> Counter[str]:
@@ -133,18 +142,16 @@ def send_again(store: Store, number: int, send: Callable[[Letter], None], *, aga
     """
 
     def work(cursor: Cursor) -> Outcome:
-        row = cursor.execute(_LOCKED, (number,)).fetchone()
-        letter = _letter(row) if row is not None else None
+        letter = _read(cursor, _LOCKED, number, store.keyring)
         if letter is None or (letter.retried_at is not None and not again):
             return Outcome.SKIPPED
-        (letter,) = opened(cursor, [letter], store.keyring)
-        if letter.sealed:
-            return Outcome.CLOSED
         if letter.payload is None:
             if cursor.execute(_REOPEN, (letter.reflection_id, letter.revision)).rowcount != 1:
                 return Outcome.EMPTY
             cursor.execute("DELETE FROM dead_letters WHERE id = %s", (number,))
             return Outcome.REOPENED
+        if letter.sealed:
+            return Outcome.CLOSED
         send(letter)
         cursor.execute("UPDATE dead_letters SET retried_at = clock_timestamp() WHERE id = %s", (number,))
         return Outcome.SENT
@@ -173,5 +180,11 @@ def _asked(choice: Choice) -> dict[str, Any]:
     }
 
 
+def _read(cursor: Cursor, query: sql.Composed, number: int, keyring: Keyring | None) -> Letter | None:
+    rows = cursor.execute(query, (number,)).fetchall()
+    opened = dead_letters.opened(cursor, [_letter(row) for row in rows], keyring)
+    return cast(Letter, opened[0]) if opened else None
+
+
 def _letter(row: Sequence[Any]) -> Letter:
-    return Letter(**dict(zip((one.name for one in fields(Letter)), row, strict=True)))
+    return Letter(**dict(zip(_NAMES, row, strict=True)))
