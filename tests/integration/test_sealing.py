@@ -235,11 +235,13 @@ def test_a_sealed_letter_is_sent_again_opened_and_stays_without_its_key(database
         numbers = {one.message_id: one.id for one in letterbox.page(store, Choice(), limit=9)}
     sent = []
     with opened(database_url, NEW) as store:
-        (shown,) = letterbox.page(store, Choice(ids=[numbers["m"]]), limit=1)
+        shown = letterbox.one(store, numbers["m"])
+        assert shown is not None
         assert shown.sealed
         assert letterbox.send_again(store, numbers["m"], sent.append) is Outcome.CLOSED
     with opened(database_url, NEW, OLD) as store:
-        (shown,) = letterbox.page(store, Choice(ids=[numbers["m"]]), limit=1)
+        shown = letterbox.one(store, numbers["m"])
+        assert shown is not None
         assert (shown.payload, shown.sealed) == (b"event", False)
         assert letterbox.send_again(store, numbers["m"], sent.append) is Outcome.SENT
         assert letterbox.send_again(store, numbers["n"], sent.append) is Outcome.REOPENED
