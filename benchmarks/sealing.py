@@ -41,13 +41,14 @@ def arrivals(name: str, count: int) -> list[Arrival]:
     ]
 
 
-def timed(store: Store, name: str, size: int, batches: int) -> float:
-    """Microseconds a reflection."""
-    given = arrivals(name, size * batches)
-    started = time.perf_counter()
+def timed(store: Store, name: str, size: int, batches: int) -> list[float]:
+    """Microseconds a reflection, of each batch."""
+    given, took = arrivals(name, size * batches), []
     for at in range(0, len(given), size):
+        started = time.perf_counter()
         accept(store, given[at : at + size], [], model_version="v", lane="bulk")
-    return (time.perf_counter() - started) / len(given) * 1e6
+        took.append((time.perf_counter() - started) / size * 1e6)
+    return took
 
 
 def alone() -> float:
@@ -74,18 +75,18 @@ def main() -> None:
         plain.migrate()
         for store in (plain, sealing):  # everybody is known, every statement prepared
             timed(store, f"warm-{store.keyring is None}", 100, 8)
-        print(f"{'batch':>6} {'plain us':>10} {'sealed us':>10} {'median of the pairs, us':>24}")
+        print(f"{'batch':>6} {'plain us: median, tenth':>26} {'sealed us: median, tenth':>26}")
         for size, batches in BATCHES.items():
-            pairs = []
+            took: dict[bool, list[float]] = {False: [], True: []}
             for turn in range(ROUNDS):
-                both = {}
                 for store in (plain, sealing) if turn % 2 else (sealing, plain):
                     name = f"{size}-{turn}-{store is sealing}"
-                    both[store is sealing] = timed(store, name, size, batches)
-                pairs.append(both)
-            columns = [statistics.median(pair[sealed] for pair in pairs) for sealed in (False, True)]
-            cost = statistics.median(pair[True] - pair[False] for pair in pairs)
-            print(f"{size:>6} {columns[0]:>10.1f} {columns[1]:>10.1f} {cost:>24.1f}")
+                    took[store is sealing] += timed(store, name, size, batches)
+            cells = [
+                f"{statistics.median(times):.1f}, {statistics.quantiles(times, n=10)[0]:.1f}"
+                for times in took.values()
+            ]
+            print(f"{size:>6} {cells[0]:>26} {cells[1]:>26}")
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ def parked(store: Store, name: str, *, raw: Any = None, position: int = 0, **fie
 
 @pytest.fixture
 def letters(shared: Instance) -> Store:
-    shared.rows("SELECT 1")
+    shared.eventually(shared.idle)  # what an earlier test sent
     with psycopg.connect(shared.database_url) as connection:
         connection.execute("DELETE FROM dead_letters")
     with Store.open(shared.database_url, pool_size=2) as store:
@@ -223,17 +223,38 @@ def test_a_letter_without_its_event_goes_back_to_the_reconciler_if_the_row_has_t
     with Publisher.connect(shared.broker_url) as publisher:
         publisher.publish(event("row-1", "u-row"))
     shared.eventually(lambda: shared.rows("SELECT 1 FROM perceptions WHERE reflection_id = 'row-1'"))
-    number = parked(letters, "row-1", payload=None)
     with psycopg.connect(shared.database_url) as connection:
         connection.execute("UPDATE deliveries SET state = 'dead', attempts = 3 WHERE reflection_id = 'row-1'")
+    number = parked(letters, "row-1", payload=None)
 
     done = run("retry", "--user", "u-letters")
 
     assert done.returncode == 0, done.stderr
     assert "0 dead letters sent again, 1 given back to the worker from their stored rows" in done.stderr
-    state = "SELECT state, attempts FROM deliveries WHERE reflection_id = 'row-1'"
-    assert shared.rows(state) == [("accepted", 0)]
-    assert shared.rows("SELECT retried_at IS NULL FROM dead_letters WHERE id = %s", number) == [(False,)]
+    assert shared.rows("SELECT 1 FROM dead_letters WHERE id = %s", number) == []
+    state = "SELECT state IN ('accepted', 'done'), attempts FROM deliveries WHERE reflection_id = 'row-1'"
+    assert shared.rows(state) == [(True, 0)]
+
+
+def test_an_event_that_had_been_accepted_has_its_row_or_its_letter_never_both(
+    letters: Store, shared: Instance, run: Run
+) -> None:
+    with Publisher.connect(shared.broker_url) as publisher:
+        publisher.publish(event("back-1", "u-letters", text=SECRET))
+    row = "SELECT 1 FROM perceptions WHERE reflection_id = 'back-1'"
+    shared.eventually(lambda: shared.rows(row))
+    with psycopg.connect(shared.database_url) as connection:
+        connection.execute(
+            "UPDATE deliveries SET state = 'dead', attempts = 3 WHERE reflection_id = 'back-1'"
+        )
+        connection.execute("DELETE FROM perceptions WHERE reflection_id = 'back-1'")
+    number = parked(letters, "back-1")
+
+    assert run("retry", str(number)).stderr == "1 dead letter sent again\n"
+
+    shared.eventually(lambda: shared.rows(row))
+    assert shared.count("dead_letters") == 0
+    assert run("retry", str(number)).stderr.endswith("1 of these numbers belong to no dead letter\n")
 
 
 def test_a_retry_seals_what_was_parked_unsealed(letters: Store, shared: Instance, run: Run) -> None:

@@ -63,6 +63,9 @@ def fill(store: Store, url: str) -> None:
         connection.execute(
             "INSERT INTO reviews (reflection_id, revision, reviewer, decision) VALUES ('r0', 1, 'x', 'read')"
         )
+        connection.execute(
+            "INSERT INTO repairs (user_id, model_version, changed_at, cause) VALUES ('u', 'v', now(), 'r0')"
+        )
         empty = [
             name
             for (name,) in connection.execute(

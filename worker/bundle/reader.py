@@ -6,7 +6,6 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 from worker.blend.gate import Gate
 from worker.bundle import manifest, signature
@@ -14,7 +13,7 @@ from worker.bundle.contents import GATED, INTERVALS, TREES, Contents
 from worker.bundle.manifest import Manifest
 from worker.calibrate.interval import Interval
 from worker.calibrate.maps import Calibrator
-from worker.errors import BundleRefused, FeltsenseError
+from worker.errors import BundleRefused
 from worker.models.boosted import Boosted
 from worker.models.heads import DenseHeads, NgramHeads
 from worker.models.hierarchy import Thresholds
@@ -59,7 +58,7 @@ def load(folder: Path | None = None, *, keys: str | None = None) -> Bundle:
             micro_scale=blend["micro_scale"],
             risk_thresholds=blend["risk_thresholds"],
         )
-    except (KeyError, TypeError, ValueError, OSError, BadZipFile, FeltsenseError) as error:
+    except Exception as error:  # what a damaged part makes its library raise is the bundle's fault
         raise BundleRefused(place, f"a part cannot be loaded: {type(error).__name__}: {error}") from error
     return Bundle(folder=place, manifest=facts, contents=contents)
 

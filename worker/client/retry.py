@@ -75,6 +75,8 @@ def _messages(letter: Letter, seal: Seal | None) -> Iterator[tuple[str, Sequence
     """The messages a letter becomes, by id: its number is in it, for whoever finds them parked again."""
     assert letter.payload is not None  # the store sends no empty letter
     name = f"retry-{letter.id}"
+    if letter.retried_at is not None:  # a message of the same name may have been parked, and would be again
+        name += f".{letter.retried_at:%Y%m%dT%H%M%S}"
     if letter.position != WHOLE_MESSAGE:
         yield name, [parked.event_in(letter.payload, seal=seal, now=datetime.now(UTC))]
         return

@@ -22,6 +22,8 @@ DELETE = "feltsense.delete"
 ERASE = "feltsense.erase"
 LIVE = "reflections"
 BULK = "reflections.bulk"
+TOO_DEEP = b'"nested too deeply to be kept"'
+"""The payload of what no encoder can write."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,13 +67,17 @@ def read(raw: object, position: int, *, seal: Seal | None, now: datetime) -> Ent
 
 def encoded(raw: object) -> bytes:
     """The JSON of anything a message can hold; what is no JSON (MessagePack has bytes and dates) becomes its
-    repr."""
+    repr, and what is nested beyond every reader is not kept."""
     try:
         return orjson.dumps(raw)
     except (
         TypeError
     ):  # lone surrogates, foreign keys, big numbers: the lenient encoder has an answer for each
+        pass
+    try:
         return json.dumps(raw, default=repr, skipkeys=True).encode("ascii")
+    except RecursionError:
+        return TOO_DEEP
 
 
 def identifiers(entries: Sequence[object]) -> list[str]:

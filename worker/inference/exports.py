@@ -83,7 +83,7 @@ class Exports:
                     for name, graph in graphs.items()
                 },
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
             raise ExportsRefused(folder, f"a report of it is not valid: {type(error).__name__}") from error
         return found
 
@@ -216,7 +216,7 @@ def _json(folder: Path, name: str) -> dict[str, Any]:
         value = json.loads((folder / name).read_bytes())
     except FileNotFoundError:
         raise ExportsRefused(folder, f"no {name} in it; name a folder of `feltsense export`") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ExportsRefused(folder, f"{name} cannot be read: {type(error).__name__}") from error
     if not isinstance(value, dict):
         raise ExportsRefused(folder, f"{name} is no JSON object")

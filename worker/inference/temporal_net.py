@@ -12,7 +12,7 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from worker.errors import DeviceUnfit
+from worker.errors import BundleRefused, DeviceUnfit
 from worker.features.sequence import Sequences
 from worker.inference.backend import Array, Component, Graph, Placed
 from worker.inference.devices import Policy
@@ -47,12 +47,19 @@ class TemporalNet:
         cls, ir: Path, *, plan: Sequence[str], cache_dir: Path, policy: Policy | None = None
     ) -> TemporalNet:
         """Compile the bundle's IR with static shapes on the first device of `plan` that works; in f32 where
-        the plan says nothing, the net is tiny. Raises `DeviceFailed`, `UsageError` for a plan that is none.
+        the plan says nothing, the net is tiny. Raises `BundleRefused`, `DeviceFailed`, `UsageError` for
+        a plan that is none.
         """
-        network = ov.Core().read_model(ir)
-        network.reshape(
-            {part: ov.PartialShape([BATCH, *list(part.get_partial_shape())[1:]]) for part in network.inputs}
-        )
+        try:
+            network = ov.Core().read_model(ir)
+            network.reshape(
+                {
+                    part: ov.PartialShape([BATCH, *list(part.get_partial_shape())[1:]])
+                    for part in network.inputs
+                }
+            )
+        except (RuntimeError, ValueError) as error:
+            raise BundleRefused(ir.parent, f"{ir.name} is no graph that OpenVINO reads") from error
         digest = hashlib.sha256(ir.read_bytes() + ir.with_suffix(".bin").read_bytes()).hexdigest()
         component = Component(
             name="temporal",

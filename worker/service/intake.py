@@ -51,7 +51,9 @@ class Intake(Consumer):
 def rewrite(message: Message) -> None:
     """Puts a call of one of `TASKS` in the place of whatever the message holds."""
     headers = message.headers if isinstance(message.headers, dict) else {}
-    body = message.body.encode() if isinstance(message.body, str) else bytes(message.body or b"")
+    body = message.body
+    # Half a surrogate pair is no text, and still has to be parked.
+    body = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else bytes(body or b"")
     digest = hashlib.sha256(body).hexdigest()
     try:
         task, id_, args, kwargs = _call(headers, message.payload)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import date, timedelta
 from datetime import timezone as fixed
@@ -18,7 +18,7 @@ from worker.store.dead_letters import DeadLetter
 from worker.store.engine import Cursor, Store
 from worker.store.leases import ATTEMPTS, Lease
 from worker.store.persons import Person
-from worker.store.vault import Keyring, place_of_text
+from worker.store.vault import Locker, place_of_text
 
 SEPARATOR = "\x1f"
 """Joins a path to one array element; no emotion's name holds it."""
@@ -65,7 +65,7 @@ class Admission:
         return self.kind in (Kind.NEW, Kind.EDIT, Kind.REDELIVERED)
 
 
-_ADMIT = """
+_ADMIT = f"""
 INSERT INTO reflections AS r
     (id, user_id, revision, created_at, utc_offset_min, timezone, local_day, lang, device, text, sealed,
      digest, self_valence, self_arousal, self_emotion, consent_training, screen_level, screen_score, screen)
@@ -74,11 +74,12 @@ SELECT a.id, a.user_id, a.revision, a.created_at, a.utc_offset_min, a.timezone, 
        a.consent_training, a.screen_level, a.screen_score, a.screen::jsonb
 FROM unnest(%b::text[], %b::text[], %b::int[], %b::timestamptz[], %b::int[], %b::text[], %b::date[],
             %b::text[], %b::text[], %b::text[], %b::bytea[], %b::bytea[], %b::float8[], %b::float8[],
-            %b::text[], %b::bool[], %b::text[], %b::float8[], %b::text[])
+            %b::text[], %b::bool[], %b::text[], %b::float8[], %b::text[], %b::bytea[], %b::bytea[])
   AS a (id, user_id, revision, created_at, utc_offset_min, timezone, local_day, lang, device, text, sealed,
         digest, self_valence, self_arousal, self_emotion, consent_training, screen_level, screen_score,
-        screen)
-ORDER BY a.id COLLATE "C"
+        screen, person, wrapped)
+{persons.HOLDS}
+ORDER BY a.id COLLATE "C" FOR SHARE OF p
 ON CONFLICT (id) DO UPDATE SET
     revision = excluded.revision, created_at = excluded.created_at, utc_offset_min = excluded.utc_offset_min,
     timezone = excluded.timezone, local_day = excluded.local_day, lang = excluded.lang,
@@ -88,8 +89,9 @@ ON CONFLICT (id) DO UPDATE SET
     screen_level = excluded.screen_level, screen_score = excluded.screen_score, screen = excluded.screen
 WHERE r.user_id = excluded.user_id AND r.revision < excluded.revision AND r.deleted_at IS NULL
 RETURNING r.id, r.xmax = 0
-"""
-"""An inserted row has no xmax, an updated one this transaction's. Rows left alone are locked all the same."""
+"""  # noqa: S608 - a constant of ours, no value
+"""An inserted row has no xmax, an updated one this transaction's. Rows left alone are locked all the same,
+but for those whose person is not as recalled: they are not even looked at."""
 
 STORED = """
 SELECT a.id, r.user_id, r.revision, r.digest, r.deleted_at IS NOT NULL, d.state, d.model_version,
@@ -170,16 +172,7 @@ def accept(
     too. Raises ServiceMissing, StoreRefused; then nothing of the call is stored.
     """
     return store.transact(
-        lambda cursor: _accept(
-            cursor,
-            arrivals,
-            parked,
-            model_version,
-            lane,
-            lease,
-            keep_text=store.keep_text,
-            keyring=store.keyring,
-        )
+        lambda cursor: _accept(cursor, arrivals, parked, model_version, lane, lease, _Texts(store))
     )
 
 
@@ -190,29 +183,33 @@ def _accept(
     model_version: str,
     lane: str,
     lease: Lease | None,
-    *,
-    keep_text: bool,
-    keyring: Keyring | None,
+    texts: _Texts,
 ) -> list[Admission]:
     admissions: dict[int, Admission] = {}
     refused: list[DeadLetter] = []
     begun: set[int] = set()
     owner, lease_s = (None, None) if lease is None else (lease.owner, lease.seconds)
-    writers = {arrival.reflection.user_id for arrival in arrivals}
-    people = persons.meet(cursor, writers, keyring if keep_text else None) if writers else {}
-    for place, arrival in enumerate(arrivals):
-        erased_at = people[arrival.reflection.user_id].erased_at
-        if erased_at is not None and arrival.reflection.created_at <= erased_at:
-            admissions[place] = Admission(kind=Kind.ERASED, model_version=model_version)
-            refused.append(_too_late(arrival))
-    for places in _rounds(arrivals, without=admissions.keys()):
+    for places in _rounds(arrivals):
         by_id = {arrivals[place].reflection.id: place for place in places}
-        texts = _Texts(people, keyring) if keep_text else None
-        rows = _columns([arrivals[place] for place in places], texts)
-        for key, inserted in cursor.execute(_ADMIT, rows, prepare=True).fetchall():
-            admissions[by_id.pop(key)] = Admission(
-                kind=Kind.NEW if inserted else Kind.EDIT, model_version=model_version
-            )
+
+        def admit(by_id: dict[str, int], lockers: Mapping[str, Locker]) -> None:
+            rows = _columns([arrivals[place] for place in by_id.values()], texts, lockers)
+            for key, inserted in cursor.execute(_ADMIT, rows, prepare=True).fetchall():
+                kind = Kind.NEW if inserted else Kind.EDIT
+                admissions[by_id.pop(key)] = Admission(kind=kind, model_version=model_version)
+
+        writers = {arrivals[place].reflection.user_id for place in places}
+        admit(by_id, texts.recall(cursor, writers))
+        if not by_id:
+            continue
+        # Not stored: they are here already, or their person is not as recalled. Now the persons are held.
+        people = texts.meet(cursor, {arrivals[place].reflection.user_id for place in by_id.values()})
+        for key, place in list(by_id.items()):
+            if _is_too_late(arrivals[place].reflection, people):
+                admissions[by_id.pop(key)] = Admission(kind=Kind.ERASED, model_version=model_version)
+                refused.append(_too_late(arrivals[place]))
+        if by_id:
+            admit(by_id, {user_id: person.locker for user_id, person in people.items()})
         if not by_id:
             continue
         known = (list(by_id), [arrivals[place].reflection.revision for place in by_id.values()])
@@ -247,7 +244,8 @@ def _accept(
             [arrivals[place].position for place in places],
         )
         cursor.execute(_PIN, (model_version, lane, owner, lease_s, *columns), prepare=True)
-    dead_letters.write(cursor, [*parked, *refused], keep_payload=keep_text, keyring=keyring)
+    letters = [*parked, *refused]
+    dead_letters.write(cursor, letters, keep_payload=texts.keep, keyring=texts.keyring)
     return [admissions[place] for place in range(len(arrivals))]
 
 
@@ -312,6 +310,11 @@ def _conflict(arrival: Arrival, reason: str) -> DeadLetter:
     )
 
 
+def _is_too_late(reflection: Reflection, people: Mapping[str, Person]) -> bool:
+    erased_at = people[reflection.user_id].erased_at
+    return erased_at is not None and reflection.created_at <= erased_at
+
+
 def _too_late(arrival: Arrival) -> DeadLetter:
     """Says what became of an event without keeping what it was: neither its person nor its content."""
     return DeadLetter(
@@ -324,14 +327,11 @@ def _too_late(arrival: Arrival) -> DeadLetter:
     )
 
 
-def _rounds(arrivals: Sequence[Arrival], *, without: Container[int]) -> Iterator[list[int]]:
-    """Places of the arrivals but some, the n-th of an id in the n-th round: no statement may touch a row
-    twice."""
+def _rounds(arrivals: Sequence[Arrival]) -> Iterator[list[int]]:
+    """Places of the arrivals, the n-th of an id in the n-th round: no statement may touch a row twice."""
     rounds: list[list[int]] = []
     seen: dict[str, int] = {}
     for place, arrival in enumerate(arrivals):
-        if place in without:
-            continue
         turn = seen.get(arrival.reflection.id, 0)
         seen[arrival.reflection.id] = turn + 1
         if turn == len(rounds):
@@ -341,24 +341,39 @@ def _rounds(arrivals: Sequence[Arrival], *, without: Container[int]) -> Iterator
 
 
 class _Texts:
-    """What is kept of a text: itself, or sealed for its row when there is a keyring."""
+    """What is kept of a text: itself, sealed for its row when there is a keyring, or nothing."""
 
-    def __init__(self, people: Mapping[str, Person], keyring: Keyring | None) -> None:
-        self._people = people
-        self._keyring = keyring
+    def __init__(self, store: Store) -> None:
+        self.keep = store.keep_text
+        self.keyring = store.keyring if store.keep_text else None
+        self._known = store.acquaintances
 
-    def kept(self, reflection: Reflection) -> tuple[str | None, bytes | None]:
-        if self._keyring is None:
-            return reflection.text, None
+    def recall(self, cursor: Cursor, writers: Iterable[str]) -> dict[str, Locker]:
+        return persons.recall(cursor, writers, self.keyring, self._known)
+
+    def meet(self, cursor: Cursor, writers: Iterable[str]) -> dict[str, Person]:
+        people = persons.meet(cursor, writers, self.keyring)
+        for person in people.values():
+            self._known.remember(person.locker)
+        return people
+
+    def kept(self, reflection: Reflection, locker: Locker) -> tuple[str | None, bytes | None]:
+        if self.keyring is None:
+            return (reflection.text if self.keep else None), None
         place = place_of_text(reflection.id, reflection.revision)
-        locker = self._people[reflection.user_id].locker
-        return None, self._keyring.seal(locker, reflection.text.encode(), place)
+        return None, self.keyring.seal(locker, reflection.text.encode(), place)
+
+    def key(self, locker: Locker) -> bytes | None:
+        return self.keyring.sealing(locker) if self.keyring is not None else None
 
 
-def _columns(arrivals: Sequence[Arrival], texts: _Texts | None) -> tuple[list[object], ...]:
+def _columns(
+    arrivals: Sequence[Arrival], texts: _Texts, lockers: Mapping[str, Locker]
+) -> tuple[list[object], ...]:
     rows = []
     for arrival in arrivals:
         reflection, report, screen = arrival.reflection, arrival.reflection.self_report, arrival.screen
+        locker = lockers[reflection.user_id]
         rows.append(
             (
                 reflection.id,
@@ -370,7 +385,7 @@ def _columns(arrivals: Sequence[Arrival], texts: _Texts | None) -> tuple[list[ob
                 local_day(reflection),
                 reflection.lang,
                 reflection.device,
-                *(texts.kept(reflection) if texts is not None else (None, None)),
+                *texts.kept(reflection, locker),
                 reflection.digest,
                 report.valence if report else None,
                 report.arousal if report else None,
@@ -379,6 +394,8 @@ def _columns(arrivals: Sequence[Arrival], texts: _Texts | None) -> tuple[list[ob
                 screen.level,
                 risk_score(screen),
                 orjson.dumps(screen.to_json(), option=orjson.OPT_SERIALIZE_NUMPY).decode(),
+                locker.person,
+                texts.key(locker),
             )
         )
     return tuple(map(list, zip(*rows, strict=True)))

@@ -1,7 +1,7 @@
 """Dead letters as an operator handles them: found by what they are, sent again once, or thrown away.
 
-Beside `dead_letters.py`, where the journey parks them. A letter that was sent again stays, marked: it is the
-only trace of why its event came twice.
+Beside `dead_letters.py`, where the journey parks them. A letter that was sent again is marked and stays until
+somebody drops it; only that of an event that had been accepted goes when the event is accepted again.
 """
 
 from __future__ import annotations
@@ -81,13 +81,12 @@ _NUMBERS = sql.SQL("""
 _LOCKED = sql.SQL("SELECT {} FROM dead_letters WHERE id = %s FOR UPDATE SKIP LOCKED").format(_COLUMNS)
 
 _REOPEN = """
-UPDATE deliveries d SET state = 'accepted', attempts = 0, finished_at = NULL, lease_until = NULL
+UPDATE deliveries d
+SET state = 'accepted', attempts = 0, begun = false, finished_at = NULL, owner = NULL, lease_until = NULL
 FROM reflections r
 WHERE d.reflection_id = %s AND d.revision = %s AND d.state = 'dead'
   AND r.id = d.reflection_id AND r.revision = d.revision AND r.text IS NOT NULL AND r.deleted_at IS NULL
 """
-
-_FORGIVE = "UPDATE deliveries SET attempts = 0 WHERE reflection_id = %s AND revision = %s AND state = 'dead'"
 
 
 def page(store: Store, choice: Choice, *, limit: int, before: int | None = None) -> list[Letter]:
@@ -121,8 +120,8 @@ def pages(store: Store, choice: Choice) -> Iterator[list[int]]:
 def send_again(store: Store, number: int, send: Callable[[Letter], None], *, again: bool = False) -> Outcome:
     """Sends the letter's event through `send` and marks it, while nobody else can; what became of it.
 
-    Its delivery begins to count attempts anew. A letter that holds nothing, of an accepted reflection whose
-    text is stored, is given back to the reconciler instead. What `send` raises leaves the letter unmarked.
+    A letter that holds nothing, of an accepted reflection whose text is stored, goes instead, and the
+    reconciler has the reflection again. What `send` raises leaves the letter unmarked.
     When the database is lost between sending and marking, a later call sends the event a second time, which
     has no effect on its row.
     """
@@ -132,14 +131,14 @@ def send_again(store: Store, number: int, send: Callable[[Letter], None], *, aga
         letter = _letter(row) if row is not None else None
         if letter is None or (letter.retried_at is not None and not again):
             return Outcome.SKIPPED
-        reflection = (letter.reflection_id, letter.revision)
-        if letter.payload is not None:
-            send(letter)
-            cursor.execute(_FORGIVE, reflection)
-        elif cursor.execute(_REOPEN, reflection).rowcount != 1:
-            return Outcome.EMPTY
+        if letter.payload is None:
+            if cursor.execute(_REOPEN, (letter.reflection_id, letter.revision)).rowcount != 1:
+                return Outcome.EMPTY
+            cursor.execute("DELETE FROM dead_letters WHERE id = %s", (number,))
+            return Outcome.REOPENED
+        send(letter)
         cursor.execute("UPDATE dead_letters SET retried_at = clock_timestamp() WHERE id = %s", (number,))
-        return Outcome.SENT if letter.payload is not None else Outcome.REOPENED
+        return Outcome.SENT
 
     return store.transact(work)
 

@@ -7,11 +7,12 @@ for it. So what came in during an erasure is either erased with the rest or sees
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from worker.store.acquaintances import Acquaintances
 from worker.store.engine import Cursor, Store
 from worker.store.vault import (
     Keyring,
@@ -34,20 +35,35 @@ class Person:
     erased_at: datetime | None
 
 
-# Locked in one order, and only where it is usable as it is: a share that had to become an exclusive lock
-# would deadlock with another worker's share.
-_MEET = """
-SELECT person, erased_at, kids, wrapped FROM persons
-WHERE person = ANY(%b::bytea[]) AND (%b::text[] IS NULL OR kids && %b::text[])
-ORDER BY person FOR SHARE
+HOLDS = """
+JOIN persons p ON p.person = a.person AND (p.erased_at IS NULL OR p.erased_at < a.created_at)
+ AND (a.wrapped IS NULL OR a.wrapped = ANY (p.wrapped))
 """
+"""For a statement that stores rows `a` of persons as they were recalled: keeps those that still hold, and
+must end with `FOR SHARE OF p`, so that an erasure waits for it or is seen by it."""
 
-_INTRODUCE = """
+_NEW = """
 INSERT INTO persons AS p (person, kids, wrapped)
 SELECT a.person, array_remove(ARRAY[a.kid], NULL), array_remove(ARRAY[a.wrapped], NULL)
-FROM unnest(%b::bytea[], %b::text[], %b::bytea[]) AS a (person, kid, wrapped) ORDER BY a.person
+FROM unnest(%(people)b::bytea[], %(kids)b::text[], %(wrapped)b::bytea[]) AS a (person, kid, wrapped)
+ORDER BY a.person
+"""
+
+# Locked in one order, and only where it is usable as it is: a share that had to become an exclusive lock
+# would deadlock with another worker's share.
+_MEET = f"""
+WITH made AS ({_NEW} ON CONFLICT (person) DO NOTHING RETURNING person, erased_at, kids, wrapped), found AS (
+    SELECT person, erased_at, kids, wrapped FROM persons
+    WHERE person = ANY(%(people)b::bytea[]) AND (%(ours)b::text[] IS NULL OR kids && %(ours)b::text[])
+    ORDER BY person FOR SHARE
+)
+SELECT * FROM made UNION ALL SELECT * FROM found
+"""  # noqa: S608 - constants of ours, no value
+
+_ADD_KEYS = f"""
+{_NEW}
 ON CONFLICT (person) DO UPDATE SET kids = p.kids || excluded.kids, wrapped = p.wrapped || excluded.wrapped
-WHERE NOT p.kids && %b::text[]
+WHERE NOT p.kids && %(ours)b::text[]
 """
 
 _LOCK = "SELECT pg_advisory_xact_lock(a.key) FROM unnest(%b::int8[]) AS a (key)"
@@ -62,19 +78,16 @@ def meet(cursor: Cursor, user_ids: Iterable[str], keyring: Keyring | None) -> di
     """The persons' rows by user id, held shared until the transaction ends; new ones are made. With a
     `keyring`, each has a data key that it opens."""
     people = {person_digest(user_id): user_id for user_id in user_ids}
-    ours = keyring.kids if keyring is not None else None
     met: dict[str, Person] = {}
-    while missing := [person for person, user_id in people.items() if user_id not in met]:
-        for person, erased_at, kids, wrapped in cursor.execute(
-            _MEET, (missing, ours, ours), prepare=True
-        ).fetchall():
+    missing = list(people)
+    while missing:
+        offered = _offered(missing, keyring)
+        for person, erased_at, kids, wrapped in cursor.execute(_MEET, offered, prepare=True).fetchall():
             locker = Locker(person=person, kids=kids, wrapped=wrapped)
             met[people[person]] = Person(locker=locker, erased_at=erased_at)
-        unknown = sorted(person for person in missing if people[person] not in met)
-        if unknown:
-            keys = [keyring.fresh(person) if keyring is not None else None for person in unknown]
-            kids_new = [keyring.kid if keyring is not None else None] * len(unknown)
-            cursor.execute(_INTRODUCE, (unknown, kids_new, keys, ours), prepare=True)
+        missing = [person for person, user_id in people.items() if user_id not in met]
+        if missing and keyring is not None:  # those without a key that opens; or somebody made them just now
+            cursor.execute(_ADD_KEYS, _offered(missing, keyring), prepare=True)
     return met
 
 
@@ -85,6 +98,36 @@ def lock_persons(cursor: Cursor, user_ids: Iterable[str]) -> None:
     """
     keys = sorted({_lock_key(user_id) for user_id in user_ids})
     cursor.execute(_LOCK, (keys,), prepare=True)
+
+
+def _offered(people: Sequence[bytes], keyring: Keyring | None) -> dict[str, Any]:
+    """New rows for these persons, and the keys of which one would do."""
+    if keyring is None:
+        nothing = [None] * len(people)
+        return {"people": people, "kids": nothing, "wrapped": nothing, "ours": None}
+    return {
+        "people": people,
+        "kids": [keyring.kid] * len(people),
+        "wrapped": [keyring.fresh(person) for person in people],
+        "ours": keyring.kids,
+    }
+
+
+def recall(
+    cursor: Cursor, user_ids: Iterable[str], keyring: Keyring | None, known: Acquaintances
+) -> dict[str, Locker]:
+    """Lockers by user id without a look at those who are `known`; what is stored with them must be checked
+    (`HOLDS`). The others are met."""
+    remembered = {user_id: known.find(person_digest(user_id)) for user_id in user_ids}
+    lockers = {
+        user_id: locker
+        for user_id, locker in remembered.items()
+        if locker is not None and (keyring is None or keyring.opens(locker))
+    }
+    for user_id, person in meet(cursor, remembered.keys() - lockers.keys(), keyring).items():
+        known.remember(person.locker)
+        lockers[user_id] = person.locker
+    return lockers
 
 
 def erase(cursor: Cursor, user_ids: Iterable[str]) -> None:

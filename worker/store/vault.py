@@ -67,6 +67,15 @@ class Keyring:
     def kids(self) -> list[str]:
         return list(self._ciphers)
 
+    def opens(self, locker: Locker) -> bool:
+        """Whether any of the person's data keys is wrapped under a key of the ring."""
+        return any(kid in self._ciphers for kid in locker.kids)
+
+    def sealing(self, locker: Locker) -> bytes | None:
+        """The wrapped data key that `seal` uses, None if none opens."""
+        held = zip(locker.kids, locker.wrapped, strict=True)
+        return next((wrapped for kid, wrapped in held if kid in self._ciphers), None)
+
     def fresh(self, person: bytes) -> bytes:
         """A new data key for `person`, wrapped under the first key."""
         return self._wrap(secrets.token_bytes(KEY_BYTES), person)
