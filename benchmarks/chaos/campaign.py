@@ -22,7 +22,7 @@ POLL_S, STRIKE_POLL_S = 0.1, 0.005
 READY_S = 300.0
 ROUND_S = 240.0
 """A round that is not at rest by then is left behind, to be looked for again at the end."""
-LAST_S = 480.0
+LAST_S = 180.0
 """At the end: longer than the worker's reconciler waits before it looks itself."""
 
 
