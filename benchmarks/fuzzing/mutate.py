@@ -69,8 +69,8 @@ def value(random: Random, *, foreign: bool = False) -> Any:
     if dice < 0.02:
         return random.choice(("x", "é", "🙂", "\u0301", " ")) * random.choice((10_001, 40_001))
     if foreign and dice < 0.2:
-        return random.choice(FOREIGN)
-    return copy.copy(random.choice(NASTY))
+        return copy.deepcopy(random.choice(FOREIGN))
+    return copy.deepcopy(random.choice(NASTY))
 
 
 def nested(depth: int) -> list[Any]:

@@ -275,13 +275,15 @@ def search(place: Place) -> None:
     tasks = json.loads(place.page("/api/tasks"))
     assert len(tasks) > 10
     assert {task["args"] for task in tasks.values()} <= {"(masked)", None}
-    names = json.loads(place.page("/api/workers"))
-    quoted = [urllib.parse.quote(name) for name in (*tasks, *names)]
-    single = [f"/{kind}/{name}" for name in quoted for kind in ("task", "worker", "api/task/info")]
+    (name,) = json.loads(place.page("/api/workers"))
+    single = [
+        f"/{kind}/{task}" for task in map(urllib.parse.quote, tasks) for kind in ("task", "api/task/info")
+    ]
     table = "/tasks/datatable?draw=1&start=0&length=100&search%5Bvalue%5D=&order%5B0%5D%5Bcolumn%5D=0"
     table += "&order%5B0%5D%5Bdir%5D=asc&columns%5B0%5D%5Bdata%5D=name"
-    pages = {path: place.page(path) for path in (*PAGES, *API, *single, table)}
-    assert "(masked)" in pages[f"/task/{quoted[0]}"]
+    paths = (*PAGES, *API, *single, f"/worker/{urllib.parse.quote(name)}", table)
+    pages = {path: place.page(path) for path in paths}
+    assert "(masked)" in pages[single[0]]
     assert "masked" in pages[table]
     assert not [path for path, page in pages.items() if held(page)]
 
@@ -295,10 +297,10 @@ def search(place: Place) -> None:
     assert not [name for name, log in logs.items() if held(log)]
     assert not [line for line in arguments() if held(line)]
 
-    for (name,) in instance.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"):
-        hidden = {"reflections": "- 'text'", "dead_letters": "- 'payload'"}.get(name, "")
-        query = f"SELECT count(*) FROM {name} t WHERE (to_jsonb(t) {hidden})::text ~ %s"
-        assert instance.rows(query, f"{CANARY}|{BARE}") == [(0,)], name
+    for (relation,) in instance.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"):
+        hidden = {"reflections": "- 'text'", "dead_letters": "- 'payload'"}.get(relation, "")
+        query = f"SELECT count(*) FROM {relation} t WHERE (to_jsonb(t) {hidden})::text ~ %s"
+        assert instance.rows(query, f"{CANARY}|{BARE}") == [(0,)], relation
 
     assert not held(place.keyspace())
     if place.key is not None:
