@@ -86,8 +86,8 @@ class Postgres:
     def remove(self) -> None:
         """Stop, and delete the data."""
         self.stop()
-        for data in (PARTIAL, home.DATA):  # a killed initdb leaves a server that tidies up before it ends
-            wait_for_predecessor("postgres", self._wanted / data)
+        # A killed initdb leaves a server that tidies up before it ends.
+        wait_for_predecessor("postgres", self._wanted / PARTIAL)
         home.remove(self._wanted)
 
     def _launch(self, place: home.Home, port: int, access: Path, deadline_s: float) -> str | None:
