@@ -39,7 +39,7 @@ def instance(
         for number in range(workers):
             chosen = settings.model_copy(update={**urls, "run_dir": folder / f"{name}-{number}"})
             endpoints = stack.enter_context(running(chosen, flower=False, temporary=True))
-            started += endpoints.processes
+            started.append(endpoints.watch.process)
         processes = {**{f"worker {at}": one for at, one in enumerate(started, 1)}, **servers.processes}
         rows = Rows(urls["database_url"], "reflection_id")
 
