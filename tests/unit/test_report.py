@@ -45,6 +45,7 @@ class Row:
 class Origin:
     timezone: str | None = None
     text: str | None = None
+    sealed: str | None = None
 
 
 def printed(view: RenderableType, width: int = 100) -> str:
@@ -94,6 +95,8 @@ def test_text_is_shown_only_on_demand_and_its_escapes_are_not_run() -> None:
     assert "first  [31mline next [bold]x[/bold]" in shown
     assert "\x1b" not in shown
     assert shown.count("(not kept)") == 2
+    locked = {"r-0": Origin(sealed="sealed with key 0a1b2c3d, which is not at hand")}
+    assert "key 0a1b2c3d" in printed(timeline_view("u-1", rows, origins=locked, with_text=True), width=160)
 
 
 def test_a_user_id_is_no_markup() -> None:
