@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -36,11 +35,9 @@ from benchmarks.servers import serving
 from benchmarks.start import start
 from worker.bundle import reader
 from worker.inference.encoder import Encoder
-from worker.interruption import stoppable
 from worker.observability import logging
 from worker.settings import Settings
 
-INTERRUPTED = 130
 PARTS: Mapping[str, Part] = {
     "processes": processes.measure,
     "start": start,
@@ -212,9 +209,4 @@ def _call() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    try:
-        with stoppable():
-            command.run(main)
-    except KeyboardInterrupt:
-        print("The benchmark was stopped; nothing of it runs any more.", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+    command.run(main, stopped="The benchmark was stopped; nothing of it runs any more.")

@@ -13,8 +13,8 @@ from typing import Annotated
 import typer
 
 from trainer.errors import TrainerError
-
-REJECTED, INTERRUPTED = 3, 130
+from worker.errors import REJECTED
+from worker.interruption import INTERRUPTED
 
 commands = typer.Typer(rich_markup_mode=None)
 

@@ -19,12 +19,14 @@ from typing import Annotated, Any
 import typer
 
 from worker.commands import dead_letters, privacy
+from worker.commands.configured import opened
 from worker.commands.configured import settings as _settings
 from worker.commands.work import work
-from worker.errors import FeltsenseError, UsageError
+from worker.errors import REJECTED, FeltsenseError, UsageError
+from worker.interruption import INTERRUPTED
 
 EXTENSIONS = "feltsense.commands"
-DEFECT, REJECTED, INTERRUPTED = 1, 3, 130
+DEFECT = 1
 DEBUG = "FELTSENSE_DEBUG"
 
 # Plain help: examples keep their lines, and rich is not loaded just to print it.
@@ -126,14 +128,12 @@ def show(
     """
     from rich.console import Console
 
-    from worker.client.addresses import database_url
     from worker.report.timeline import timeline_view
-    from worker.store.engine import Store
     from worker.store.journal import timeline_of
     from worker.store.origins import origins_of
 
     settings = _settings()
-    with Store.open(database_url(settings), pool_size=1, text_keys=settings.text_keys) as store:
+    with opened(settings) as store:
         rows = timeline_of(store, user)
         origins = origins_of(store, user, with_text=text)
     if not rows:

@@ -27,7 +27,7 @@ from worker.errors import FeltsenseError, Rejected, ServiceMissing, UsageError
 from worker.events.lines import LABELS, Revisions, read
 from worker.events.message import BULK
 from worker.events.reflection import identity
-from worker.interruption import Stopped
+from worker.interruption import INTERRUPTED, Stopped
 from worker.report.progress import bars
 from worker.report.timeline import timeline_view
 from worker.settings import Settings
@@ -42,7 +42,6 @@ REFUSALS = 40
 PATIENCE_S = 120.0
 POLL_S = 0.05
 LOOK_S = 0.5
-INTERRUPTED = 130
 
 
 class WorkFailed(FeltsenseError):
@@ -113,9 +112,8 @@ def _run(file: Path, console: Console) -> None:
 
 def _publish(given: Input, settings: Settings, endpoints: Endpoints, store: Store) -> None:
     """Put everything on the queue and return when it has come to rest: a row, or a dead letter, for each."""
-    key = settings.event_key.get_secret_value() if settings.event_key is not None else None
     total, wanted, start = len(given.events), sorted(set(given.accepted)), clock(store)
-    with Publisher.connect(endpoints.broker_url, key) as publisher, bars() as shown:
+    with Publisher.connect(endpoints.broker_url, settings.wire_key) as publisher, bars() as shown:
         publisher.publish_many(given.events, lane=BULK)
         shown.tell("published", total, total)
         seen, since = -1, time.monotonic()

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+REJECTED = 3
+"""Exit code of a command that left out some of its input and did the rest."""
+
 
 class FeltsenseError(Exception):
     """Base of all deliberate errors; `exit_code` is what the command line returns."""
@@ -22,7 +25,7 @@ class Rejected(FeltsenseError):
     `detail` never quotes text.
     """
 
-    exit_code = 3
+    exit_code = REJECTED
 
     def __init__(self, reason: str, detail: str, *, field: str | None = None) -> None:
         super().__init__(f"{reason}: {detail}")

@@ -14,6 +14,9 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Never
 
+INTERRUPTED = 130
+"""Exit code of a program that a signal ended in order."""
+
 _received: signal.Signals | None = None
 
 

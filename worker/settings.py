@@ -183,3 +183,8 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severity logged."
     )
+
+    @property
+    def wire_key(self) -> str | None:
+        """`event_key` in the clear, for those that seal and open with it."""
+        return self.event_key.get_secret_value() if self.event_key is not None else None

@@ -33,12 +33,11 @@ from benchmarks.chaos.messages import Round, round_of, shares
 from benchmarks.chaos.publishing import Publishing
 from worker.embedded import home
 from worker.errors import UsageError
-from worker.interruption import stoppable
 from worker.observability import logging
 from worker.report.progress import bars
 from worker.settings import Settings
 
-WRONG, INTERRUPTED = 1, 130
+WRONG = 1
 PLAN_VERSION = 1
 """Raised when the same seed begins to mean other rounds."""
 LEAST = 5
@@ -178,9 +177,4 @@ def _clear(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        with stoppable():
-            command.run(main)
-    except KeyboardInterrupt:
-        print("Stopped; the same command goes on where this one was.", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+    command.run(main, stopped="Stopped; the same command goes on where this one was.")

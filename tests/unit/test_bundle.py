@@ -10,18 +10,6 @@ from worker.bundle import manifest, reader, writer
 from worker.errors import BundleRefused, UsageError
 
 
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("bundle") / "tiny"
-    bundles.write(folder)
-    return folder
-
-
-@pytest.fixture
-def folder(pristine, tmp_path):
-    return shutil.copytree(pristine, tmp_path / "copy")
-
-
 def edit(folder, **changes):
     path = folder / manifest.NAME
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))

@@ -2,13 +2,11 @@
 
 import base64
 import json
-import shutil
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from tests.support import bundles
 from tests.support.program import feltsense
 from worker.bundle import manifest, reader, signature
 from worker.errors import BundleRefused, UsageError
@@ -18,18 +16,6 @@ def pem(key) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-
-
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("bundle") / "tiny"
-    bundles.write(folder)
-    return folder
-
-
-@pytest.fixture
-def folder(pristine, tmp_path):
-    return shutil.copytree(pristine, tmp_path / "copy")
 
 
 @pytest.fixture

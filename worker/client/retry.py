@@ -49,7 +49,7 @@ def retry(
     each that cannot go, `passed` gets (done, in all). Raises `ServiceMissing` without broker or database, and
     `QueueFull`; what was sent by then is marked.
     """
-    key = settings.event_key.get_secret_value() if settings.event_key is not None else None
+    key = settings.wire_key
     seal = Seal.of(key) if key is not None else None
     done = Retried()
     with (

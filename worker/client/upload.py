@@ -48,7 +48,6 @@ def upload(
 
     Raises `ServiceMissing` without a broker, and `QueueFull` when its lane stays full.
     """
-    key = settings.event_key.get_secret_value() if settings.event_key is not None else None
     done = Upload()
 
     def events() -> Iterator[Event]:
@@ -63,7 +62,7 @@ def upload(
             sent(done.published)
             yield line.event
 
-    with Publisher.connect(broker_url(settings), key) as publisher:
+    with Publisher.connect(broker_url(settings), settings.wire_key) as publisher:
         try:
             publisher.publish_many(events(), lane=lane)
         except ServiceMissing as error:

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from worker.commands.configured import settings
-from worker.errors import UsageError
+from worker.commands.configured import opened, settings
+from worker.errors import REJECTED, UsageError
 
 if TYPE_CHECKING:
     from worker.store.letterbox import Choice
 
-REJECTED = 3
 _AGE = re.compile(r"([0-9]{1,6})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -91,14 +90,12 @@ def show(
     """
     from rich.console import Console
 
-    from worker.client.addresses import database_url
     from worker.events.reflection import REASONS
     from worker.report.letters import letter_view
     from worker.store import letterbox
-    from worker.store.engine import Store
 
     found = settings()
-    with Store.open(database_url(found), pool_size=1, text_keys=found.text_keys) as store:
+    with opened(found) as store:
         letter = letterbox.one(store, number)
     if letter is None:
         raise UsageError(f"there is no dead letter {number}")
@@ -108,8 +105,7 @@ def show(
     if text and letter.payload is not None:
         from worker.events.parked import legible
 
-        key = found.event_key.get_secret_value() if found.event_key is not None else None
-        typer.echo(legible(letter.payload, key))
+        typer.echo(legible(letter.payload, found.wire_key))
 
 
 def retry(

@@ -4,18 +4,12 @@ theirs."""
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from worker.commands.configured import settings
-from worker.errors import UsageError
-
-if TYPE_CHECKING:
-    from worker.settings import Settings
-    from worker.store.engine import Store
-
-REJECTED = 3
+from worker.commands.configured import opened, settings
+from worker.errors import REJECTED, UsageError
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")]
 
@@ -51,14 +45,14 @@ def erase(
     from worker.store import removal
 
     chosen = settings()
-    key = chosen.event_key
+    key = chosen.wire_key
     # Folders first: what cannot be read is said before anything is gone.
     folders = [*([chosen.bundle] if chosen.bundle else [STARTER]), *(bundles or ())]
     if absent := [folder for folder in bundles or () if not folder.is_dir()]:
         raise UsageError(f"{absent[0]} is no folder")
     trained = [folder for folder in bundles_in(folders) if holds(people_of(folder), users)]
-    with _store(chosen) as store:
-        seal = Seal.of(key.get_secret_value()) if key is not None else None
+    with opened(chosen) as store:
+        seal = Seal.of(key) if key is not None else None
         gone = removal.erase(store, users, seal=seal, dry_run=dry_run)
     typer.echo(
         f"{gone.reflections} reflections, {gone.labels} labels and {gone.letters} dead letters"
@@ -95,7 +89,7 @@ def retention(dry_run: DryRun = False) -> None:
     limits = {"text_days": chosen.retention_text_days, "days": chosen.retention_days}
     if not any(limits.values()):
         raise UsageError("set FELTSENSE_RETENTION_TEXT_DAYS or FELTSENSE_RETENTION_DAYS")
-    with _store(chosen) as store:
+    with opened(chosen) as store:
         gone = (count if dry_run else forget)(store, **limits)
     typer.echo(
         f"{gone.texts} texts, {gone.payloads} payloads, {gone.reflections} reflections and"
@@ -114,7 +108,7 @@ def reseal() -> None:
     """
     from worker.store.reseal import reseal as run
 
-    with _store(settings()) as store:
+    with opened(settings()) as store:
         done = run(store)
     typer.echo(
         f"{done.persons} persons' keys wrapped anew, {done.texts} texts and {done.payloads} payloads sealed"
@@ -140,7 +134,7 @@ def roles(
     if not apply:
         typer.echo(granted.SQL, nl=False)
         return
-    with _store(settings()) as store:
+    with opened(settings()) as store:
         granted.apply(store)
     typer.echo(f"granted: {', '.join(granted.NAMES)}")
 
@@ -162,10 +156,3 @@ def sign(
 
     manifest.read(folder)
     typer.echo(signature.sign(folder, key))
-
-
-def _store(chosen: Settings) -> Store:
-    from worker.client.addresses import database_url
-    from worker.store.engine import Store
-
-    return Store.open(database_url(chosen), pool_size=1, text_keys=chosen.text_keys)

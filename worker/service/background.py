@@ -1,4 +1,5 @@
-"""Work beside the stages: a thread that runs while a block does, and is told when the block ends."""
+"""Work beside the stages: a thread that runs while a block does, and is told when the block ends; once, or
+again and again."""
 
 from __future__ import annotations
 
@@ -6,6 +7,8 @@ import threading
 from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Self
+
+from worker.observability.logging import failure, logger
 
 
 class Background(ABC):
@@ -28,3 +31,25 @@ class Background(ABC):
 
     @abstractmethod
     def _run(self) -> None: ...
+
+
+class Periodic(Background):
+    """Does `_work` every `every_s` seconds, the first time after `first_s`; what it raises is logged as
+    `NAME_failed`, and the next time comes all the same."""
+
+    def __init__(self, name: str, *, every_s: float, first_s: float) -> None:
+        super().__init__(name)
+        self._name = name
+        self._every_s = every_s
+        self._pause_s = first_s
+
+    def _run(self) -> None:
+        while not self._closing.wait(self._pause_s):
+            self._pause_s = self._every_s
+            try:
+                self._work()
+            except Exception as error:  # noqa: BLE001  this thread must outlive any
+                logger.warning(f"{self._name}_failed", **failure(error))
+
+    @abstractmethod
+    def _work(self) -> None: ...

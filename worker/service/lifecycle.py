@@ -50,7 +50,7 @@ class Service:
             raise UsageError(
                 "FELTSENSE_DATABASE_URL is not set; `feltsense up` starts an embedded Postgres and sets it"
             )
-        seal = Seal.of(settings.event_key.get_secret_value()) if settings.event_key else None
+        seal = Seal.of(settings.wire_key) if settings.wire_key is not None else None
         started = time.perf_counter()
         with ExitStack() as opened:
             store = opened.enter_context(

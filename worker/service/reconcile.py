@@ -7,8 +7,8 @@ second), so it takes only what no worker has had in hand for a while.
 
 from __future__ import annotations
 
-from worker.observability.logging import failure, logger
-from worker.service.background import Background
+from worker.observability.logging import logger
+from worker.service.background import Periodic
 from worker.service.stages import Stages
 from worker.store import leases, unfinished
 from worker.store.engine import Store
@@ -19,25 +19,19 @@ INTERVAL_S = 60.0
 BATCH = 256
 
 
-class Reconciler(Background):
+class Reconciler(Periodic):
     """Looks for unfinished deliveries when the worker starts and every minute after, in a thread of its
     own."""
 
     def __init__(self, stages: Stages, store: Store, *, grace_s: float = GRACE_S) -> None:
-        super().__init__("reconcile")
+        super().__init__("reconcile", every_s=INTERVAL_S, first_s=0)
         self._stages = stages
         self._store = store
         self._grace_s = grace_s
 
-    def _run(self) -> None:
-        while True:
-            try:
-                while found := self.sweep():
-                    logger.info("deliveries_resumed", found=found)
-            except Exception as error:  # noqa: BLE001  this thread must outlive any
-                logger.warning("reconcile_failed", **failure(error))
-            if self._closing.wait(INTERVAL_S):
-                return
+    def _work(self) -> None:
+        while found := self.sweep():
+            logger.info("deliveries_resumed", found=found)
 
     def sweep(self) -> int:
         """Enriches up to `BATCH` unfinished deliveries; how many it found.

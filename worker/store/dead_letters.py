@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from typing import TypeVar
 
 from psycopg import sql
 
@@ -43,6 +44,8 @@ class DeadLetter:
     parked_at: datetime | None = None
     sealed: bool = False
 
+
+L = TypeVar("L", bound=DeadLetter)
 
 _PARK = """
 INSERT INTO dead_letters AS d
@@ -153,11 +156,11 @@ def rejected(store: Store, limit: int = 20) -> list[DeadLetter]:
     return store.transact(work)
 
 
-def opened(cursor: Cursor, letters: Sequence[DeadLetter], keyring: Keyring | None) -> list[DeadLetter]:
+def opened(cursor: Cursor, letters: Sequence[L], keyring: Keyring | None) -> list[L]:
     """The letters as read from the table, their payloads opened where a key at hand does."""
     opener = persons.Opener(cursor, keyring, {letter.user_id or persons.NOBODY for letter in letters})
 
-    def one(letter: DeadLetter) -> DeadLetter:
+    def one(letter: L) -> L:
         try:
             plain = opener.payload(
                 message_id=letter.message_id,

@@ -414,5 +414,5 @@ def local_day(reflection: Reflection) -> date:
 
 
 def risk_score(risk: Risk) -> float:
-    """The highest flag, 0-1, uncalibrated: what the risk queue is ordered by."""
+    """The highest flag, 0-1: what the risk queue is ordered by."""
     return float(max(risk.flags.values(), default=0.0))

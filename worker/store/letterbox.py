@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from psycopg import sql
 
@@ -183,7 +183,7 @@ def _asked(choice: Choice) -> dict[str, Any]:
 def _read(cursor: Cursor, query: sql.Composed, number: int, keyring: Keyring | None) -> Letter | None:
     rows = cursor.execute(query, (number,)).fetchall()
     opened = dead_letters.opened(cursor, [_letter(row) for row in rows], keyring)
-    return cast(Letter, opened[0]) if opened else None
+    return opened[0] if opened else None
 
 
 def _letter(row: Sequence[Any]) -> Letter:
