@@ -1,5 +1,9 @@
 """The own OpenVINO graph against the published architecture in torch, and its independence of the batch."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +13,7 @@ from worker.errors import DeviceFailed
 from worker.inference import minilm
 from worker.inference.encoder import Encoder
 
+ROOT = Path(__file__).parents[2]
 TEXTS = [
     "I feel calm today.",
     "Aaj bahut thak gaya hoon yaar, kuch samajh nahi aa raha",
@@ -104,3 +109,20 @@ def test_the_fallback_records_what_really_executes(cache):
     encoder.close()
     assert placed["requested"] == ["NPU", "CPU"]
     assert placed["device"] == "CPU"
+
+
+def test_workers_that_start_on_an_empty_cache_together_all_find_the_graph_whole(tmp_path):
+    code = "import sys; from pathlib import Path; from worker.inference import minilm; "
+    code += (
+        "import openvino as ov; sys.stdin.read(); ov.Core().read_model(minilm.exported(Path(sys.argv[1])))"
+    )
+    starters = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdin=subprocess.PIPE)
+        for _ in range(3)
+    ]
+    for starter in starters:
+        assert starter.stdin is not None
+        starter.stdin.close()
+    assert [starter.wait(60) for starter in starters] == [0, 0, 0]
+    (folder,) = tmp_path.iterdir()
+    assert {path.name for path in folder.iterdir()} == {"encoder.bin", "encoder.xml"}

@@ -14,6 +14,7 @@ import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -210,15 +211,17 @@ def exported(cache_dir: Path, fork: Path | None = None, *, quantised: bool = Fal
         name += f"-int8-{hashlib.sha256(int8.RANGES.read_bytes()).hexdigest()[:16]}"
     target = cache_dir / name / "encoder.xml"
     if not target.exists():
-        part = target.with_name(f".{target.parent.name}.{id(target)}")
         target.parent.mkdir(parents=True, exist_ok=True)
         graph = build(
             read_weights(),
             None if fork is None else read_fork(fork),
             int8.ranges(weights_digest()) if quantised else None,
         )
-        ov.save_model(graph, part.with_suffix(".xml"), compress_to_fp16=False)
-        # The .bin goes first: whoever sees the .xml finds both whole.
-        part.with_suffix(".bin").rename(target.with_suffix(".bin"))
-        part.with_suffix(".xml").rename(target)
+        # A folder of its own: workers that start together each write the same graph.
+        with TemporaryDirectory(dir=target.parent) as part:
+            written = Path(part) / target.name
+            ov.save_model(graph, written, compress_to_fp16=False)
+            # The .bin goes first: whoever sees the .xml finds both whole.
+            written.with_suffix(".bin").rename(target.with_suffix(".bin"))
+            written.rename(target)
     return target
