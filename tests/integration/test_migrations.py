@@ -54,6 +54,7 @@ def fill(store: Store, url: str) -> None:
     enrich(store, given)
     with psycopg.connect(url) as connection:
         connection.execute("INSERT INTO model_versions (version, digest, manifest) VALUES ('v1', 'd', '{}')")
+        connection.execute("INSERT INTO model_events (version, kind) VALUES ('v1', 'registered')")
         connection.execute(
             "INSERT INTO training_runs (slot, plan, state, model_version) VALUES ('s', '{}', 'done', 'v1')"
         )

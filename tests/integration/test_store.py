@@ -308,6 +308,39 @@ def test_a_model_version_is_one_bundle(store):
         models.activate(store, "unknown")
 
 
+def test_the_history_of_models_says_what_served_when(store):
+    # given two versions, the second tried beside the first and then promoted
+    assert models.register(store, VERSION, digest="d1", manifest={}, location="/bundles/one")
+    assert models.activate(store, VERSION)
+    assert not models.activate(store, VERSION), "it serves already"
+    assert models.register(store, "v2", digest="d2", manifest={}, location="/bundles/two")
+    assert not models.register(store, "v2", digest="d2", manifest={}), "it is known"
+    assert models.previous(store) is None
+    with pytest.raises(UsageError):
+        models.shadow(store, VERSION)
+    models.shadow(store, "v2")
+    tried = models.challenger(store)
+    assert tried is not None
+    assert (tried.version, tried.location) == ("v2", "/bundles/two")
+
+    # when it is promoted, and taken back
+    models.activate(store, "v2", detail={"by": "a test"})
+    assert models.challenger(store) is None
+    before = models.previous(store)
+    assert before is not None
+    models.activate(store, before.version, kind="rolled_back")
+
+    # then the history says all of it, newest first
+    assert [(event.version, event.kind) for event in models.history(store)] == [
+        (VERSION, "rolled_back"), ("v2", "promoted"), ("v2", "shadowed"), ("v2", "registered"),
+        (VERSION, "promoted"), (VERSION, "registered"),
+    ]  # fmt: skip
+    assert models.history(store)[1].detail == {"by": "a test"}
+    serving = models.serving(store)
+    assert serving is not None
+    assert serving.version == VERSION
+
+
 def test_daily_mood_counts_by_the_writers_own_day(store, database_url):
     # given 19:00 and 18:00 UTC, which is after and before midnight in Kolkata
     given = [reflection("a", at_min=11 * 60), reflection("b", at_min=10 * 60)]

@@ -153,5 +153,6 @@ def announce(store: Store, pipeline: Pipeline) -> None:
         digest=facts.digest,
         manifest=facts.model_dump(mode="json"),
         people=people_of(folder),
+        location=str(folder.absolute()),
     )
     models.activate(store, facts.model_version)

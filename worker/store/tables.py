@@ -303,13 +303,19 @@ class LabelRow(Base):
 
 
 class ModelVersionRow(Base):
-    """A bundle this database has seen. `people` holds the digests (`worker.bundle.people`) of whom it was
-    trained on."""
+    """A bundle this database has seen, and where it lies. `people` holds the digests (`worker.bundle.people`)
+    of whom it was trained on; one version at most serves (`active`), one at most is tried beside it."""
 
     __tablename__ = "model_versions"
     __table_args__ = (
         UniqueConstraint("digest"),
         Index("model_versions_active_idx", "active", unique=True, postgresql_where=text("active")),
+        Index(
+            "model_versions_shadow_idx",
+            text("(shadow_since IS NOT NULL)"),
+            unique=True,
+            postgresql_where=text("shadow_since IS NOT NULL"),
+        ),
     )
 
     version: Mapped[Key]
@@ -319,6 +325,30 @@ class ModelVersionRow(Base):
     active: Mapped[bool] = mapped_column(server_default=text("false"))
     registered_at: Mapped[Stamped]
     activated_at: Mapped[datetime | None]
+    location: Mapped[str | None]
+    shadow_since: Mapped[datetime | None]
+
+
+class ModelEventRow(Base):
+    """Something that happened to a bundle: the history of what served when, and why."""
+
+    __tablename__ = "model_events"
+    __table_args__ = (
+        _one_of(
+            "kind",
+            *("registered", "shadowed", "refused", "promoted", "rolled_back", "swapped", "swap_failed"),
+            "reenriched",
+        ),
+        Index("model_events_version_at_idx", "version", "at"),
+    )
+
+    id: Mapped[Serial]
+    version: Mapped[str] = mapped_column(
+        Text(collation="C"), ForeignKey("model_versions.version", ondelete="CASCADE")
+    )
+    kind: Mapped[str]
+    at: Mapped[Stamped]
+    detail: Mapped[Object] = mapped_column(server_default=NOTHING)
 
 
 class TrainingRunRow(Base):
