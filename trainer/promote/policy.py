@@ -31,7 +31,10 @@ def _gates() -> tuple[Gate, ...]:
     ]
     return (
         *(Gate(variable=name, metric="RMSE", better="lower", tolerance=0.01) for name in errors),
-        *(Gate(variable=name, metric=metric, better="higher", tolerance=0.03) for name, metric in correlations),
+        *(
+            Gate(variable=name, metric=metric, better="higher", tolerance=0.03)
+            for name, metric in correlations
+        ),
         *(
             Gate(variable=name, metric=metric, better="higher", tolerance=tolerance)
             for name in ("invoked", "expressed")
