@@ -225,6 +225,59 @@ def evaluate(
     raise typer.Exit(REJECTED if gate and not done.passed else 0)
 
 
+@commands.command("promote")
+def promote(
+    bundle: Annotated[
+        str, typer.Argument(metavar="BUNDLE|VERSION", help="A bundle's folder, or a registered version.")
+    ],
+    data: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="Labelled JSONL; several may follow.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Serve it without a comparison; give a --reason.")
+    ] = False,
+    reason: Annotated[str | None, typer.Option(metavar="WHY", help="Kept in the history.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="Also write the verdict with every figure.")
+    ] = None,
+    more: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", hidden=True)] = None,
+) -> None:
+    """Let a bundle serve, if it is no worse than the one that does.
+
+    It is put into the bundle store and compared with the serving one on the rows of --data and on your own
+    consented labels, as far as neither has seen them, and on live traffic if it was tried there. When a gate
+    or a slice gets worse, or there is too little to compare on, nothing changes and the exit code is 3.
+
+    \b
+    Example: feltsense promote bundles/mine --data reserved.jsonl
+    """
+    import orjson
+    from rich.console import Console
+
+    from trainer.data import operator
+    from trainer.data.labelled import load
+    from trainer.promote.switch import promote as run
+    from trainer.promote.table import verdict_view
+    from worker.commands.configured import opened, settings
+    from worker.errors import UsageError
+    from worker.report.progress import bars
+
+    if force and not reason:
+        raise UsageError("--force serves a bundle unproven: say why with --reason")
+    chosen = settings()
+    rows = load([*(data or ()), *(more or ())])
+    with opened(chosen) as store, bars() as shown:
+        if not force:
+            rows = operator.joined(rows, operator.rows(store))
+        done = run(store, chosen, bundle, rows=rows, force=force, reason=reason, tell=shown.tell)
+    if done.verdict is not None:
+        Console(width=None if sys.stdout.isatty() else 150).print(verdict_view(done.verdict))
+        if report is not None:
+            report.write_bytes(orjson.dumps(done.verdict.to_json(), option=orjson.OPT_INDENT_2))
+    typer.echo(f"{done.version}: {done.done}", err=True)
+    raise typer.Exit(REJECTED if done.done == "refused" else 0)
+
+
 @commands.command("export")
 def export(
     data: Annotated[list[Path], typer.Option(metavar="FILE", help="Labelled JSONL; several may follow.")],

@@ -18,7 +18,7 @@ from tests.support.appraisals import admit, enrich, reflection
 from worker.store import journal
 from worker.store.engine import MIGRATIONS, Store
 
-VIEWS = ("current_perceptions", "daily_mood", "risk_queue")
+VIEWS = ("consented_perceptions", "current_perceptions", "daily_mood", "risk_queue")
 
 
 @pytest.fixture

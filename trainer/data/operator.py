@@ -20,6 +20,7 @@ from trainer.data.corpora.importer import write_whole
 from trainer.data.labelled import OPERATOR, Labelled
 from trainer.errors import RowRefused, TrainerError
 from worker.errors import Rejected
+from worker.observability.logging import logger
 from worker.store.engine import Cursor, Store
 from worker.store.persons import Opener
 from worker.store.vault import Keyring, Unopenable
@@ -94,11 +95,24 @@ def export(store: Store, out: Path, *, now: datetime | None = None) -> Export:
 
 
 def rows(store: Store, *, now: datetime | None = None) -> list[Labelled]:
-    """The same rows in memory, so that no file holds what people wrote; none where there is nothing."""
+    """The same rows in memory, so that no file holds what people wrote; none where there is nothing. What
+    `Export` would name as left out is logged as counts."""
     moment = now or datetime.now(UTC)
-    return store.transact(
-        lambda cursor: [row for _, row in _consented(cursor, moment, store.keyring, _Left())]
-    )
+
+    def work(cursor: Cursor) -> tuple[list[Labelled], _Left]:
+        left = _Left()
+        return [row for _, row in _consented(cursor, moment, store.keyring, left)], left
+
+    found, left = store.transact(work)
+    if left.textless or left.refused:
+        logger.warning("labels_left_out", textless=left.textless, refused=len(left.refused))
+    return found
+
+
+def joined(given: Sequence[Labelled], own: Sequence[Labelled]) -> list[Labelled]:
+    """Rows of files and the operator's own, each id once: a file may be an earlier export."""
+    known = {row.reflection.id for row in own}
+    return [*(row for row in given if row.reflection.id not in known), *own]
 
 
 def _export(cursor: Cursor, out: Path, now: datetime, keyring: Keyring | None) -> Export:

@@ -19,6 +19,7 @@ DIGEST = 16
 Kind = Literal[
     "registered", "shadowed", "refused", "promoted", "rolled_back", "swapped", "swap_failed", "reenriched"
 ]
+State = Literal["serves", "tried", "refused", "served", "registered"]
 SERVES: tuple[Kind, ...] = ("promoted", "rolled_back")
 """Events after which their version serves, until the next of them."""
 
@@ -42,6 +43,17 @@ class Event:
     kind: Kind
     at: datetime
     detail: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Known:
+    """A version as an operator sees it: its state, since when, and the last decision about it."""
+
+    version: str
+    location: str | None
+    state: State
+    since: datetime
+    decision: Event | None
 
 
 def register(
@@ -168,6 +180,37 @@ def active(store: Store) -> str | None:
     """The name of the version that serves, None before the first activation."""
     found = serving(store)
     return None if found is None else found.version
+
+
+def listed(store: Store) -> list[Known]:
+    """Every version: the serving one, the one tried beside it, then the newest first."""
+    query = """
+        SELECT m.version, m.location, m.active, m.shadow_since, m.activated_at, m.registered_at, e.kind, e.at,
+               e.detail
+        FROM model_versions m LEFT JOIN LATERAL (
+            SELECT kind, at, detail FROM model_events e
+            WHERE e.version = m.version AND kind IN ('refused', 'shadowed', 'promoted', 'rolled_back')
+            ORDER BY e.id DESC LIMIT 1
+        ) e ON true
+        ORDER BY m.active DESC, m.shadow_since DESC NULLS LAST, m.registered_at DESC, m.version
+    """
+    found = []
+    for version, location, serves, tried, activated, registered, kind, at, detail in store.transact(
+        lambda cursor: cursor.execute(query).fetchall()
+    ):
+        state: State = "registered"
+        since = registered
+        if serves:
+            state, since = "serves", activated
+        elif tried is not None:
+            state, since = "tried", tried
+        elif kind == "refused":
+            state, since = "refused", at
+        elif activated is not None:
+            state, since = "served", activated
+        decision = None if kind is None else Event(version=version, kind=kind, at=at, detail=detail)
+        found.append(Known(version=version, location=location, state=state, since=since, decision=decision))
+    return found
 
 
 def record(cursor: Cursor, version: str, kind: Kind, detail: Mapping[str, Any] | None) -> None:
