@@ -62,6 +62,7 @@ class Comparison:
     tolerance: float
     rows: int
     people: int
+    judged: bool
     worse: bool
 
     @property
@@ -156,7 +157,7 @@ def challenge(
 
 def _decided(verdict: Verdict, from_live: Sequence[str], policy: Policy) -> Verdict:
     """The verdict that the comparisons ask for."""
-    judged = {one.part for one in verdict.comparisons if one.rows >= policy.slice_rows}
+    judged = {one.part for one in verdict.comparisons if one.judged}
     unjudged = [name for name in (HIGH_RISK, HINGLISH, SHORT) if name not in judged]
     remarks = verdict.remarks + tuple(f"too few {name} rows to judge them apart" for name in unjudged)
     primary = next(
@@ -260,7 +261,9 @@ def _compared(
             continue
         tolerance = gate.tolerance * (1.0 if part.name == WHOLE else policy.slice_factor)
         gain = _goodness(after.estimate, gate).minus(_goodness(before.estimate, gate))
-        few = before.estimate.rows < policy.slice_rows or before.estimate.people < policy.slice_people
+        rows, people = before.estimate.rows, before.estimate.people
+        least = policy.figure_rows if part.name == WHOLE else gate.part_rows
+        judged = least is not None and rows >= least and people >= policy.figure_people
         # A figure that the challenger's answers do not even define (all alike) is none that got no worse.
         worse = math.isnan(gain.value) or (gain.value < -tolerance and gain.high < 0)
         yield Comparison(
@@ -273,9 +276,10 @@ def _compared(
             low=gain.low,
             high=gain.high,
             tolerance=tolerance,
-            rows=before.estimate.rows,
-            people=before.estimate.people,
-            worse=worse and not few,
+            rows=rows,
+            people=people,
+            judged=judged,
+            worse=worse and judged,
         )
 
 

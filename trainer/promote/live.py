@@ -60,7 +60,7 @@ class Live:
             gate.tolerance for gate in policy.gates if (gate.variable, gate.metric) == ("valence", "RMSE")
         )
         value, low, high = self.gain
-        if self.reported >= policy.slice_rows and value < -tolerance and high < 0:
+        if self.reported >= policy.figure_rows and value < -tolerance and high < 0:
             yield (
                 f"live: valence RMSE {self.rmse[1]:.3f} against {self.reported} check-ins, {self.rmse[0]:.3f}"
                 f" now (gain {value:+.3f}, 95 % {low:+.3f} to {high:+.3f})"
