@@ -20,6 +20,7 @@ from worker.events.message import LIVE, read
 from worker.events.reflection import Reflection
 from worker.pipeline import Look, Pipeline, Readings
 from worker.service import reconcile
+from worker.service.serving import Served
 from worker.service.stages import Stages
 from worker.settings import Settings
 from worker.store import deliveries, unfinished
@@ -262,11 +263,11 @@ class Stumbling(Stages):
 
     stumbled = False
 
-    def resume(self, found: Sequence[Unfinished]) -> int:
+    def resume(self, found: Sequence[Unfinished], served: Served) -> int:
         if not self.stumbled:
             self.stumbled = True
             raise RuntimeError(found[0].reflection.text)
-        return super().resume(found)
+        return super().resume(found, served)
 
 
 @pytest.mark.timeout(120)
