@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,6 +58,16 @@ class Look:
     risk: Risk
 
 
+def look(reflections: Sequence[Reflection], thresholds: Mapping[str, float]) -> list[Look]:
+    """Normalise the texts and screen them for risk: the floor that is committed before any model runs."""
+    looks = []
+    for reflection in reflections:
+        seen = text.read(reflection.text, reflection.lang)
+        scores = screen(seen)
+        looks.append(Look(text=seen, screen=scores, risk=risk_of(scores, thresholds)))
+    return looks
+
+
 @dataclass(frozen=True, kw_only=True)
 class Readings:
     """What the texts of a batch say before any model: row i of every part belongs to reflection i."""
@@ -90,8 +101,15 @@ class Pipeline:
         self.model_version = bundle.manifest.model_version
 
     @classmethod
-    def open(cls, bundle: Path | None = None, settings: Settings | None = None) -> Pipeline:
-        """Load `bundle` (the settings' or the starter bundle when None) and compile its models.
+    def open(
+        cls,
+        bundle: Path | None = None,
+        settings: Settings | None = None,
+        *,
+        beside: Pipeline | None = None,
+    ) -> Pipeline:
+        """Load `bundle` (the settings' or the starter bundle when None) and compile its models; the encoder
+        is that of `beside`, a pipeline under the same settings, where both bundles have the same.
 
         Raises `BundleRefused`, `ExportsRefused`, `EncoderMissing`, `DeviceFailed`.
         """
@@ -110,35 +128,49 @@ class Pipeline:
                 chosen.exports, weights=minilm.weights_digest(), fork=parts.fork, temporal=parts.temporal
             )
             policy = replace(policy, exports=exports)
-        encoder = Encoder.open(
-            cache_dir=chosen.cache_dir,
-            plan=chosen.device_plan,
-            precision=chosen.precision,
-            threads=chosen.inference_threads,
-            streams=chosen.streams,
-            token_budget=chosen.token_budget,
-            fork=loaded.contents.fork,
-            policy=policy,
-        )
-        net = TemporalNet.open(
-            loaded.contents.temporal,
-            plan=chosen.temporal_device_plan,
-            cache_dir=chosen.cache_dir,
-            policy=policy,
-        )
-        phrases = encoder.encode([phrase for _, phrase in taxonomy().anchors()])
-        anchors = Anchors.of(phrases[:, : Encoder.width])
-        return cls(loaded, encoder, net, anchors, taxonomy(), _asker(loaded, chosen))
+        with ExitStack() as opening:
+            shared = beside is not None and beside.fork == _fork(loaded)
+            encoder = (
+                beside._encoder.share()
+                if beside is not None and shared
+                else Encoder.open(
+                    cache_dir=chosen.cache_dir,
+                    plan=chosen.device_plan,
+                    precision=chosen.precision,
+                    threads=chosen.inference_threads,
+                    streams=chosen.streams,
+                    token_budget=chosen.token_budget,
+                    fork=loaded.contents.fork,
+                    policy=policy,
+                )
+            )
+            opening.callback(encoder.close)
+            net = TemporalNet.open(
+                loaded.contents.temporal,
+                plan=chosen.temporal_device_plan,
+                cache_dir=chosen.cache_dir,
+                policy=policy,
+            )
+            opening.callback(net.close)
+            phrases = encoder.encode([phrase for _, phrase in taxonomy().anchors()])
+            anchors = Anchors.of(phrases[:, : Encoder.width])
+            opened = cls(loaded, encoder, net, anchors, taxonomy(), _asker(loaded, chosen))
+            opening.pop_all()
+        return opened
 
     def look(self, reflections: Sequence[Reflection]) -> list[Look]:
-        """Normalise the texts and screen them for risk: the floor that is committed before any model runs."""
-        thresholds = self._bundle.contents.risk_thresholds
-        looks = []
-        for reflection in reflections:
-            seen = text.read(reflection.text, reflection.lang)
-            scores = screen(seen)
-            looks.append(Look(text=seen, screen=scores, risk=risk_of(scores, thresholds)))
-        return looks
+        """`look` with the bundle's thresholds."""
+        return look(reflections, self._bundle.contents.risk_thresholds)
+
+    @property
+    def folder(self) -> Path:
+        """Where its bundle lies."""
+        return self._bundle.folder
+
+    @property
+    def fork(self) -> str | None:
+        """What tells its encoder from another's: the digest of the bundle's tuned layers, None without."""
+        return _fork(self._bundle)
 
     def read(self, reflections: Sequence[Reflection], looks: Sequence[Look] | None = None) -> Readings:
         """Count and tokenise, after a first look where none is given; no model runs."""
@@ -238,6 +270,10 @@ class Pipeline:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _fork(bundle: Bundle) -> str | None:
+    return bundle.manifest.files.get("fork.npz")
 
 
 def _asker(bundle: Bundle, settings: Settings) -> Asker | None:

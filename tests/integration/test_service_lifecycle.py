@@ -3,7 +3,6 @@ wrong."""
 
 from __future__ import annotations
 
-import shutil
 import signal
 import time
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from worker.events.message import LIVE, read
 from worker.events.reflection import Reflection
 from worker.pipeline import Look, Pipeline, Readings
 from worker.service import reconcile
+from worker.service.serving import Served
 from worker.service.stages import Stages
 from worker.settings import Settings
 from worker.store import deliveries, unfinished
@@ -97,8 +97,6 @@ def test_a_lost_database_is_waited_for(instance: Instance) -> None:
 @pytest.mark.parametrize(
     ("settings", "code", "words"),
     [
-        ({"bundle": "{changed}"}, 2, "BundleRefused"),
-        ({"bundle": "/nowhere"}, 2, "BundleRefused"),
         ({"database_url": "postgresql://x@127.0.0.1:1/none"}, 4, "127.0.0.1:1"),
         ({"database_url": "mysql://x"}, 2, "Postgres URL"),
         ({"event_key": "c2hvcnQ="}, 2, "32 bytes"),
@@ -106,19 +104,11 @@ def test_a_lost_database_is_waited_for(instance: Instance) -> None:
 )
 def test_a_worker_that_cannot_work_ends_and_says_why(
     instance: Instance,
-    tmp_path: Path,
     settings: dict[str, str],
     code: int,
     words: str,
 ) -> None:
-    changed = tmp_path / "changed"
-    shutil.copytree(instance.bundle, changed)
-    whole = (changed / "ngrams.npz").read_bytes()
-    (changed / "ngrams.npz").write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-
-    worker = instance.start(
-        ready=False, **{name: value.format(changed=changed) for name, value in settings.items()}
-    )
+    worker = instance.start(ready=False, **settings)
 
     assert worker.process.wait(60) == code, worker.log
     assert words in worker.log
@@ -262,11 +252,11 @@ class Stumbling(Stages):
 
     stumbled = False
 
-    def resume(self, found: Sequence[Unfinished]) -> int:
+    def resume(self, found: Sequence[Unfinished], served: Served) -> int:
         if not self.stumbled:
             self.stumbled = True
             raise RuntimeError(found[0].reflection.text)
-        return super().resume(found)
+        return super().resume(found, served)
 
 
 @pytest.mark.timeout(120)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -34,6 +35,8 @@ class Encoder:
         self._tokenizer = tokenizer
         self._outputs = outputs
         self._token_budget = token_budget
+        self._users = 1
+        self._sharing = threading.Lock()
 
     @classmethod
     def open(
@@ -103,5 +106,15 @@ class Encoder:
             self._model.submit(inputs, rows=0).result()
             yield batch
 
+    def share(self) -> Encoder:
+        """Itself, for one more user: it closes with the last of them."""
+        with self._sharing:
+            self._users += 1
+        return self
+
     def close(self) -> None:
-        self._model.close()
+        with self._sharing:
+            self._users -= 1
+            last = not self._users
+        if last:
+            self._model.close()

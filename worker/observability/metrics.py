@@ -43,6 +43,13 @@ SHADOW_RUNS = Counter(
     "Calls computed again on the CPU in f32: agrees, drifts, failed.",
     ["component", "device", "outcome"],
 )
+MODEL_SERVING = Gauge("feltsense_model_serving", "1 for the version this worker serves.", ["model_version"])
+MODEL_SWAPS = Counter(
+    "feltsense_model_swaps", "Versions that should serve from now on: swapped, failed.", ["outcome"]
+)
+WITHOUT_MODELS = Gauge(
+    "feltsense_without_models", "1 while this worker can only screen, for no pipeline can be opened."
+)
 
 
 def serve(port: int) -> tuple[WSGIServer, int]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import islice, takewhile
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -43,12 +44,13 @@ class Batcher(Generic[T, R]):
     When `work` raises a retryable error, the same batch is tried again, for as long as the stage is open;
     when it raises anything else, each item is tried alone, `ATTEMPTS` times, so that only the culprit fails.
     Under load bulk waits up to `max_wait_ms` for a fuller batch, live never does; `live_turn` is called
-    before a live batch is made up, and may wait.
+    before a live batch is made up, and may wait. What `together` tells apart never shares a batch.
     """
 
     def __init__(
         self, name: str, work: Work[T, R], *, then: Then[T, R], fail: Fail[T],
         max_batch_size: int, max_wait_ms: float, live_turn: Callable[[], object] | None = None,
+        together: Callable[[T], object] | None = None,
     ) -> None:  # fmt: skip
         self.name = name
         self._closing = threading.Event()
@@ -57,6 +59,7 @@ class Batcher(Generic[T, R]):
             _Lane(
                 name, work, then, fail, live=live, closing=self._closing, hurried=self._hurried,
                 max_batch_size=max_batch_size, max_wait_s=wait_ms / 1000, turn=turn,
+                together=together,
             )
             for live, wait_ms, turn in ((True, 0.0, live_turn), (False, max_wait_ms, None))
         )  # fmt: skip
@@ -101,6 +104,7 @@ class _Lane(Generic[T, R]):
         self, stage: str, work: Work[T, R], then: Then[T, R], fail: Fail[T], *, live: bool,
         closing: threading.Event, hurried: threading.Event,
         max_batch_size: int, max_wait_s: float, turn: Callable[[], object] | None,
+        together: Callable[[T], object] | None,
     ) -> None:  # fmt: skip
         self._stage = stage
         self._work = work
@@ -112,6 +116,7 @@ class _Lane(Generic[T, R]):
         self._max_batch_size = max_batch_size
         self._max_wait_s = max_wait_s
         self._turn = turn
+        self._together = together
         self._waiting: deque[T] = deque()
         self._changed = threading.Condition()
         lane = "live" if live else "bulk"
@@ -147,7 +152,16 @@ class _Lane(Generic[T, R]):
         if self._turn is not None and self._waiting:
             self._turn()
         with self._changed:
-            return [self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_batch_size))]
+            return [self._waiting.popleft() for _ in range(self._fitting())]
+
+    def _fitting(self) -> int:
+        """How many of those that wait longest go together. The caller holds the lock."""
+        most = min(len(self._waiting), self._max_batch_size)
+        if self._together is None or not most:
+            return most
+        first = self._together(self._waiting[0])
+        alike = takewhile(lambda one: self._together(one) == first, islice(self._waiting, most))  # type: ignore[misc]
+        return sum(1 for _ in alike)
 
     def _finish(self, batch: list[T]) -> None:
         started = spans.now()

@@ -7,6 +7,7 @@ with some thirty threads that is over a hundred megabytes of nothing.
 from __future__ import annotations
 
 import ctypes
+import gc
 
 M_ARENA_MAX = -8
 """mallopt(3); the number is part of glibc's ABI."""
@@ -17,3 +18,11 @@ def limit() -> bool:
     """Bound the heaps of this process; before its threads start. False where the C library is another."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return mallopt is not None and bool(mallopt(M_ARENA_MAX, HEAPS))
+
+
+def trim() -> None:
+    """Give what was freed back to the system, as far as the C library can."""
+    gc.collect()
+    give_back = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if give_back is not None:
+        give_back(0)

@@ -13,6 +13,7 @@ from worker.events.reflection import Reflection
 from worker.inference.lanes import Encoded
 from worker.observability import spans
 from worker.pipeline import Look, Pipeline, Readings
+from worker.service.serving import Served
 from worker.store.dead_letters import DeadLetter
 from worker.store.leases import ATTEMPTS
 
@@ -85,11 +86,12 @@ class Turn:
 
 class Journey:
     """An event between two stages: what is known of it so far. `place` is its position in the message
-    `message_id`, which brought it first; `attempts` of it ended with their worker."""
+    `message_id`, which brought it first; `attempts` of it ended with their worker. `served` is the pipeline
+    it began with."""
 
     __slots__ = (
         "appraisal", "attempts", "entry", "look", "message", "message_id", "over", "place", "read",
-        "reflection", "row", "turn",
+        "reflection", "row", "served", "turn",
     )  # fmt: skip
 
     def __init__(self, message: Message, reflection: Reflection, place: int, entry: Entry | None) -> None:
@@ -105,6 +107,7 @@ class Journey:
         self.attempts = 0
         self.message_id = message.id
         self.over: Callable[[], None] | None = None
+        self.served: Served | None = None
 
     def ended(self, outcome: str) -> None:
         self._left()
@@ -135,6 +138,9 @@ class Journey:
         if self.over is not None:
             self.over()
             self.over = None
+        if self.served is not None:
+            self.served.leave()
+            self.served = None
 
 
 class Read:
@@ -166,6 +172,12 @@ class Read:
             self.timings["appraise"] = spans.now() - started
             self.failed = False
         return self._appraisals
+
+
+def served_of(journey: Journey) -> Served:
+    """The pipeline it began with; every journey past the arrive stage has one."""
+    assert journey.served is not None
+    return journey.served
 
 
 def read_of(journey: Journey) -> Read:

@@ -6,26 +6,23 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Self
 
-from worker.bundle import manifest
-from worker.bundle.people import people_of
 from worker.errors import UsageError
 from worker.events.envelope import Seal
 from worker.events.message import LIVE, Entry
 from worker.observability import metrics
 from worker.observability.logging import logger
-from worker.pipeline import Pipeline
 from worker.service.faults import strike
 from worker.service.heartbeat import Heartbeat
 from worker.service.reconcile import Reconciler
 from worker.service.repair import Repair
 from worker.service.retention import Retention
+from worker.service.serving import Serving
 from worker.service.stages import Stages
-from worker.service.warmup import Warmup
+from worker.service.swap import Swapper
 from worker.settings import Settings
-from worker.store import models, removal
+from worker.store import removal
 from worker.store.dead_letters import WHOLE_MESSAGE, DeadLetter
 from worker.store.engine import Store
 
@@ -33,8 +30,7 @@ from worker.store.engine import Store
 class Service:
     """What the tasks of one worker process call. Open it with `Service.open`."""
 
-    def __init__(self, *, pipeline: Pipeline, store: Store, stages: Stages, seal: Seal | None) -> None:
-        self.pipeline = pipeline
+    def __init__(self, *, store: Store, stages: Stages, seal: Seal | None) -> None:
         self.store = store
         self.stages = stages
         self.seal = seal
@@ -44,7 +40,8 @@ class Service:
     def open(cls, settings: Settings) -> Iterator[Self]:
         """A service, warm enough to begin, while the block runs; at its end the stages finish what they hold.
 
-        Raises `UsageError`, `BundleRefused`, `EncoderMissing`, `DeviceFailed`, `ServiceMissing`.
+        Without a bundle or a device that can be used now it opens all the same, and only screens until it
+        has them. Raises `UsageError`, `ServiceMissing`.
         """
         if settings.database_url is None:
             raise UsageError(
@@ -61,12 +58,10 @@ class Service:
                 )
             )
             store.ping()
-            pipeline = opened.enter_context(Pipeline.open(settings.bundle, settings))
-            warmup = Warmup(pipeline.warm())
-            warmup.begin()
-            announce(store, pipeline)
+            serving = Serving()
+            opened.callback(serving.close)
             stages = Stages(
-                pipeline,
+                serving,
                 store,
                 max_batch_size=settings.max_batch_size,
                 max_wait_ms=settings.max_wait_ms,
@@ -74,25 +69,27 @@ class Service:
                 stall_s=settings.stall_s,
                 faults=strike if settings.faults else None,
             )
+            swapper = Swapper(serving, store, settings, worker=stages.lease.owner[:12])
+            swapper.begin()
             # Behind the stages at the end: what they cannot finish is given back.
             opened.enter_context(Heartbeat(store, stages.lease, lambda: not stages.progress.stalled()))
             opened.enter_context(stages)
             opened.enter_context(Reconciler(stages, store))
-            opened.enter_context(Repair(store, pipeline))
+            opened.enter_context(Repair(store, serving))
             if settings.retention_text_days or settings.retention_days:
                 opened.enter_context(
                     Retention(store, text_days=settings.retention_text_days, days=settings.retention_days)
                 )
-            opened.enter_context(warmup)
+            opened.enter_context(swapper)
             server, port = metrics.serve(settings.metrics_port)
             opened.callback(server.shutdown)
             logger.info(
                 "worker_opened",
                 seconds=round(time.perf_counter() - started, 2),
                 metrics_port=port,
-                **pipeline.facts(),
+                **(served.pipeline.facts() if (served := serving.peek()) is not None else {}),
             )
-            yield cls(pipeline=pipeline, store=store, stages=stages, seal=seal)
+            yield cls(store=store, stages=stages, seal=seal)
 
     def enrich(self, entries: Sequence[Entry], *, message_id: str, lane: str) -> dict[str, int]:
         """`Stages.enrich`, counted."""
@@ -108,7 +105,8 @@ class Service:
     def delete(self, ids: Sequence[str]) -> dict[str, int]:
         """Removes reflections, and places again what their history had touched."""
         metrics.MESSAGES.labels("delete", LIVE).inc()
-        gone = removal.delete(self.store, ids, {self.pipeline.model_version: self.pipeline.place})
+        with self.stages.serving.all_held() as open_now:
+            gone = removal.delete(self.store, ids, {one.version: one.pipeline.place for one in open_now})
         if gone.unrepaired_versions:
             logger.warning("rows_unrepaired", model_versions=gone.unrepaired_versions)
         return {"deleted": len(gone.ids), "repaired": len(gone.repaired)}
@@ -141,18 +139,3 @@ class Service:
             )
         )
         return {"messages_rejected": 1}
-
-
-def announce(store: Store, pipeline: Pipeline) -> None:
-    """Names the bundle in `model_versions` and makes it the one whose rows readers get."""
-    folder = Path(pipeline.facts()["bundle"])
-    facts = manifest.read(folder)
-    models.register(
-        store,
-        facts.model_version,
-        digest=facts.digest,
-        manifest=facts.model_dump(mode="json"),
-        people=people_of(folder),
-        location=str(folder.absolute()),
-    )
-    models.activate(store, facts.model_version)

@@ -38,15 +38,18 @@ class Reconciler(Periodic):
 
         Raises what the stages raise, and `ServiceMissing` or `StoreRefused`.
         """
-        late = unfinished.take(
-            self._store, self._stages.lease, model_version=self._stages.model_version,
-            grace_s=self._grace_s, limit=BATCH,
-        )  # fmt: skip
-        if late:
-            try:
-                self._stages.resume(late)
-            except Exception:
-                revisions = [(one.reflection.id, one.reflection.revision) for one in late]
-                leases.give_back(self._store, revisions, self._stages.lease)
-                raise
-        return len(late)
+        with self._stages.serving.held() as served:
+            if served is None:
+                return 0
+            late = unfinished.take(
+                self._store, self._stages.lease, model_version=served.version,
+                grace_s=self._grace_s, limit=BATCH,
+            )  # fmt: skip
+            if late:
+                try:
+                    self._stages.resume(late, served)
+                except Exception:
+                    revisions = [(one.reflection.id, one.reflection.revision) for one in late]
+                    leases.give_back(self._store, revisions, self._stages.lease)
+                    raise
+            return len(late)

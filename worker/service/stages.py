@@ -21,10 +21,12 @@ from worker.events.perception import Appraisal, Placement, Trace
 from worker.events.reflection import Reflection
 from worker.events.timeline import Timeline
 from worker.observability import metrics, spans
-from worker.pipeline import Look, Pipeline
+from worker.pipeline import Look, Pipeline, look
+from worker.risk.level import THRESHOLDS
 from worker.service.batcher import Batcher, Closed
-from worker.service.journey import Journey, Message, Read, Turn, read_of
+from worker.service.journey import Journey, Message, Read, Turn, read_of, served_of
 from worker.service.progress import Progress
+from worker.service.serving import UNPINNED, Served, Serving
 from worker.service.trials import Trials
 from worker.store import dead_letters, deliveries, leases, perceptions
 from worker.store.dead_letters import DeadLetter
@@ -55,24 +57,31 @@ class Held(FeltsenseError):
 
 
 class Stages:
-    """The stages of one worker process over one pipeline and one store, open inside a `with` block."""
+    """The stages of one worker process over its pipelines and one store, open inside a `with` block.
+
+    While no pipeline is open, what arrives is stored and screened, and waits.
+    """
 
     def __init__(
-        self, pipeline: Pipeline, store: Store, *, max_batch_size: int, max_wait_ms: float,
+        self, serving: Serving | Pipeline, store: Store, *, max_batch_size: int, max_wait_ms: float,
         lease_s: float = LEASE_S, stall_s: float = 30.0,
         faults: Callable[[Sequence[Reflection]], None] | None = None,
     ) -> None:  # fmt: skip
         self.lease = Lease(owner=uuid4().hex, seconds=lease_s)
-        self.model_version = pipeline.model_version
+        self.serving = serving if isinstance(serving, Serving) else Serving(serving)
         self.progress = Progress(stall_s)
         self._faults = faults
-        self._pipeline = pipeline
         self._store = store
+        self._ending = threading.Event()
         self._underway = threading.BoundedSemaphore(LIVE_UNDERWAY)
         size, wait = max_batch_size, max_wait_ms
         self._arrive = Batcher(
             "arrive", self._accept, then=self._arrived, fail=partial(self._failed, "arrive"),
             max_batch_size=256, max_wait_ms=wait,
+        )  # fmt: skip
+        self._await = Batcher(
+            "await", self._begin_late, then=lambda batch, _: self._trials.take(batch),
+            fail=partial(self._failed, "await"), max_batch_size=256, max_wait_ms=0,
         )  # fmt: skip
         self._trial = Batcher(
             "trial", self._begin, then=lambda batch, _: self._forward(self._read, batch),
@@ -83,7 +92,7 @@ class Stages:
         )
         self._read = Batcher(
             "read", self._look, then=self._seen, fail=partial(self._failed, "read"),
-            max_batch_size=size, max_wait_ms=wait, live_turn=self._underway.acquire,
+            max_batch_size=size, max_wait_ms=wait, live_turn=self._underway.acquire, together=served_of,
         )  # fmt: skip
         self._appraise = Batcher(
             "appraise", self._judge, then=self._judged, fail=partial(self._failed, "appraise"),
@@ -91,14 +100,14 @@ class Stages:
         )  # fmt: skip
         self._settle = Batcher(
             "settle", self._write, then=self._written, fail=partial(self._failed, "settle"),
-            max_batch_size=size, max_wait_ms=wait,
+            max_batch_size=size, max_wait_ms=wait, together=served_of,
         )  # fmt: skip
         self._park = Batcher(
             "park", self._put_away, then=self._parked, fail=self._unparked,
             max_batch_size=256, max_wait_ms=0,
         )  # fmt: skip
         self._all: tuple[Batcher[Any, Any], ...] = (
-            self._arrive, self._trial, self._read, self._appraise, self._settle, self._park,
+            self._arrive, self._await, self._trial, self._read, self._appraise, self._settle, self._park,
         )  # fmt: skip
 
     def __enter__(self) -> Self:
@@ -109,11 +118,13 @@ class Stages:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._end_waiting()
         for stage in self._all:
             stage.close()
 
     def hurry(self) -> None:
         """Shutdown has begun: finish what can be finished, give back what waits for a lost service."""
+        self._end_waiting()
         for stage in self._all:
             stage.hurry()
         self._trials.hurry()
@@ -138,16 +149,23 @@ class Stages:
         )
         return message.wait()
 
-    def resume(self, found: Sequence[Unfinished]) -> int:
-        """Reads and settles what was accepted earlier and never finished; how many rows that wrote.
+    def _end_waiting(self) -> None:
+        self._ending.set()
+        self.serving.wake()
+
+    def resume(self, found: Sequence[Unfinished], served: Served) -> int:
+        """Reads and settles with `served` what was accepted earlier and never finished; how many rows that
+        wrote.
 
         What fails by itself is parked. Raises a retryable error when a service stays away until shutdown:
         then what has no row yet is found again.
         """
         message = Message(f"resumed/{uuid4()}", len(found), live=False)
         onward: list[Journey] = []
+        served.enter(len(found))
         for place, one in enumerate(found):
             journey = Journey(message, one.reflection, place, None)
+            journey.served = served
             journey.attempts = one.attempts
             if one.message_id is not None and one.position is not None:
                 journey.message_id, journey.place = one.message_id, one.position
@@ -168,32 +186,37 @@ class Stages:
         message.wait()
 
     def _accept(self, batch: Sequence[Journey]) -> list[Welcome]:
+        served = batch[0].served or self.serving.begin(len(batch))  # one it has where its batch failed
+        for one in batch:
+            one.served = served
+        reflections = [one.reflection for one in batch]
         with self.progress.computing():
-            looks = self._pipeline.look([one.reflection for one in batch])
+            looks = served.pipeline.look(reflections) if served else look(reflections, THRESHOLDS)
         arrivals = [
             Arrival(
                 reflection=one.reflection,
-                screen=look.risk,
+                screen=seen.risk,
                 message_id=one.message.id,
                 position=one.place,
                 payload=one.entry.payload if one.entry is not None else b"",
             )
-            for one, look in zip(batch, looks, strict=True)
+            for one, seen in zip(batch, looks, strict=True)
         ]
         # A batch is of one lane: the batcher never mixes them.
         admissions = deliveries.accept(
             self._store,
             arrivals,
             (),
-            model_version=self._pipeline.model_version,
+            model_version=served.version if served else UNPINNED,
             lane=LIVE if batch[0].message.live else BULK,
             lease=self.lease,
+            begins=served is not None,
         )
         return list(zip(admissions, looks, strict=True))
 
     def _arrived(self, batch: Sequence[Journey], welcomes: Sequence[Welcome]) -> None:
         onward = []
-        for one, (admission, look) in zip(batch, welcomes, strict=True):
+        for one, (admission, seen) in zip(batch, welcomes, strict=True):
             one.attempts = admission.attempts
             if admission.kind in _NOT_ENRICHED:
                 one.ended(_NOT_ENRICHED[admission.kind])
@@ -204,9 +227,21 @@ class Stages:
             elif admission.kind is Kind.EXHAUSTED:
                 self._exhausted(one)
             else:
-                one.look = look
+                one.look = seen
                 onward.append(one)
-        self._trials.take(onward)
+        if onward and onward[0].served is None:
+            self._forward(self._await, onward)
+        else:
+            self._trials.take(onward)
+
+    def _begin_late(self, batch: Sequence[Journey]) -> list[None]:
+        """Waits for the worker's first pipeline."""
+        served = batch[0].served or self.serving.wait(len(batch), self._ending)
+        for one in batch:
+            one.served = served
+        revisions = [(one.reflection.id, one.reflection.revision) for one in batch]
+        leases.pin(self._store, revisions, self.lease, model_version=served.version)
+        return [None] * len(batch)
 
     def _begin(self, batch: Sequence[Journey]) -> list[None]:
         leases.begin(self._store, [(one.reflection.id, one.reflection.revision) for one in batch], self.lease)
@@ -223,7 +258,7 @@ class Stages:
                 one.turn = turn
         if self._faults is not None:  # now that the batch has its turn: each item alone must not give it back
             self._faults([one.reflection for one in batch])
-        return [Read(batch, self._pipeline)] * len(batch)
+        return [Read(batch, served_of(batch[0]).pipeline)] * len(batch)
 
     def _seen(self, batch: Sequence[Journey], reads: Sequence[Read]) -> None:
         # Also when the encoder fails: then the appraise stage finds the culprit.
@@ -233,7 +268,7 @@ class Stages:
         with self.progress.computing():
             for one in batch:
                 if read_of(one).failed:  # with its batch: alone it shows whether it is the culprit
-                    Read([one], self._pipeline)
+                    Read([one], served_of(one).pipeline)
             return [read_of(one).appraised()[one.row] for one in batch]
 
     def _judged(self, batch: Sequence[Journey], appraisals: Sequence[Appraisal]) -> None:
@@ -243,11 +278,12 @@ class Stages:
 
     def _write(self, batch: Sequence[Journey]) -> list[str]:
         appraisals = [one.appraisal for one in batch if one.appraisal is not None]
+        pipeline = served_of(batch[0]).pipeline
         settled = perceptions.settle(
             self._store,
             appraisals,
-            partial(self._place, live=batch[0].message.live),
-            model_version=self._pipeline.model_version,
+            partial(self._place, pipeline, live=batch[0].message.live),
+            model_version=pipeline.model_version,
             timings=[read_of(one).timings for one in batch],
         )
         newest: dict[str, int] = {}
@@ -266,10 +302,12 @@ class Stages:
         for one, outcome in zip(batch, outcomes, strict=True):
             one.ended(outcome)
 
-    def _place(self, items: Sequence[tuple[Trace, Timeline]], *, live: bool) -> Sequence[Placement]:
+    def _place(
+        self, pipeline: Pipeline, items: Sequence[tuple[Trace, Timeline]], *, live: bool
+    ) -> Sequence[Placement]:
         started = spans.now()
         with self.progress.computing():
-            placements = self._pipeline.place(items)
+            placements = pipeline.place(items)
         spans.record("place", started, size=len(items), live=live)
         return placements
 

@@ -161,18 +161,20 @@ def accept(
     model_version: str,
     lane: str,
     lease: Lease | None = None,
+    begins: bool = True,
 ) -> list[Admission]:
     """Store the arrivals and park the rejected ones in one transaction; an admission per arrival, in order.
 
     `lease` covers what is to be enriched, and what is EXHAUSTED. Its owner's work on an event that no
-    attempt was lost of counts as begun; on another it begins with `leases.begin`. A revision stays pinned to
+    attempt was lost of counts as begun, if it `begins` now; on another it begins with `leases.begin`. A
+    revision stays pinned to
     its first model version until its lease has run out or was given back: then it is this one's.
 
     Arrivals of one id behave as if each had come in a call of its own. A CONFLICT or ERASED is parked here
     too. Raises ServiceMissing, StoreRefused; then nothing of the call is stored.
     """
     return store.transact(
-        lambda cursor: _accept(cursor, arrivals, parked, model_version, lane, lease, _Texts(store))
+        lambda cursor: _accept(cursor, arrivals, parked, model_version, lane, lease, begins, _Texts(store))
     )
 
 
@@ -183,6 +185,7 @@ def _accept(
     model_version: str,
     lane: str,
     lease: Lease | None,
+    begins: bool,
     texts: _Texts,
 ) -> list[Admission]:
     admissions: dict[int, Admission] = {}
@@ -239,7 +242,7 @@ def _accept(
             [arrivals[place].reflection.id for place in places],
             [arrivals[place].reflection.revision for place in places],
             attempts,
-            [place in begun or not lost for place, lost in zip(places, attempts, strict=True)],
+            [place in begun or (begins and not lost) for place, lost in zip(places, attempts, strict=True)],
             [arrivals[place].message_id for place in places],
             [arrivals[place].position for place in places],
         )

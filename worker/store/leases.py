@@ -42,6 +42,12 @@ FROM unnest(%b::text[], %b::int[]) AS a (id, revision)
 WHERE d.reflection_id = a.id AND d.revision = a.revision AND d.state = 'accepted' AND d.owner = %s
 """
 
+_PIN = """
+UPDATE deliveries d SET model_version = %s, begun = d.begun OR d.attempts = 0
+FROM unnest(%b::text[], %b::int[]) AS a (id, revision)
+WHERE d.reflection_id = a.id AND d.revision = a.revision AND d.state = 'accepted' AND d.owner = %s
+"""
+
 _RELEASE = "UPDATE deliveries SET owner = NULL, lease_until = NULL WHERE state = 'accepted' AND owner = %s"
 
 _GIVE_BACK = """
@@ -60,6 +66,13 @@ def begin(store: Store, revisions: Sequence[tuple[str, int]], lease: Lease) -> N
     """From now on the end of the owner counts as an attempt of these (reflection id, revision)."""
     given = (lease.seconds, *_columns(revisions), lease.owner)
     store.transact(lambda cursor: cursor.execute(_BEGIN, given))
+
+
+def pin(store: Store, revisions: Sequence[tuple[str, int]], lease: Lease, *, model_version: str) -> None:
+    """Pin these (reflection id, revision), accepted while no model was there, to what serves now; the work
+    on those that no attempt was lost of has begun."""
+    given = (model_version, *_columns(revisions), lease.owner)
+    store.transact(lambda cursor: cursor.execute(_PIN, given))
 
 
 def give_back(store: Store, revisions: Sequence[tuple[str, int]], lease: Lease) -> None:

@@ -1,0 +1,215 @@
+"""A running worker takes the version that serves: between batches, once for every event, and only if it can
+be opened."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import bundles
+from tests.support.events import event
+from tests.support.service import Instance, Worker
+from worker.client.publisher import Publisher
+from worker.service.swap import register
+from worker.store import models
+from worker.store.engine import Store
+
+
+@pytest.fixture(scope="session")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A second bundle, with other weights."""
+    folder = tmp_path_factory.mktemp("bundles") / "other"
+    bundles.write(folder, seed=2)
+    return folder
+
+
+@pytest.fixture
+def store(instance: Instance) -> Iterator[Store]:
+    with Store.open(instance.database_url) as opened:
+        yield opened
+
+
+def publish(instance: Instance, name: str, count: int, *, people: int = 7, chunk: int = 1) -> None:
+    with Publisher.connect(instance.broker_url) as publisher:
+        events = [event(f"{name}-{n}", f"u-{n % people}", day=n % 20 + 1) for n in range(count)]
+        if chunk > 1:
+            publisher.publish_many(events, chunk=chunk)
+        else:
+            for one in events:
+                publisher.publish(one)
+
+
+def resident_mb(worker: Worker) -> float:
+    status = Path(f"/proc/{worker.process.pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+
+def happened(store: Store, kind: str) -> list[models.Event]:
+    return [one for one in models.history(store) if one.kind == kind]
+
+
+def pinned(instance: Instance) -> list[tuple[str, int]]:
+    """Deliveries that are done and have the row of their pin, by version."""
+    return instance.rows(
+        "SELECT d.model_version, count(*)"
+        " FROM deliveries d JOIN perceptions p USING (reflection_id, model_version)"
+        " WHERE d.state = 'done' GROUP BY 1 ORDER BY 1"
+    )
+
+
+def at_rest(instance: Instance, count: int) -> None:
+    """Every event is done, and has exactly the row of the version it was pinned to."""
+    instance.eventually(lambda: sum(n for _, n in pinned(instance)) == count, 60)
+    instance.eventually(instance.idle)
+    assert instance.rows("SELECT DISTINCT state FROM deliveries") == [("done",)]
+    assert instance.count("dead_letters") == 0
+
+
+@pytest.mark.timeout(240)
+def test_promotions_under_load_lose_nothing_and_no_event_sees_two_versions(
+    instance: Instance, store: Store, other: Path
+) -> None:
+    worker = instance.start()
+    first = models.active(store)
+    second = register(store, other)
+    assert first is not None
+    before = resident_mb(worker)
+
+    for turn, version in enumerate((second, first, second)):
+        publish(instance, f"bulk{turn}", 100, chunk=10)
+        models.activate(store, version)
+        publish(instance, f"live{turn}", 20)
+        instance.eventually(lambda turn=turn: len(happened(store, "swapped")) == turn + 1, 60)
+    publish(instance, "last", 20)
+
+    at_rest(instance, 380)
+    assert {version for version, _ in pinned(instance)} == {first, second}
+    assert instance.rows(
+        "SELECT DISTINCT model_version FROM perceptions WHERE reflection_id LIKE 'last-%%'"
+    ) == [(second,)]
+    swapped = happened(store, "swapped")
+    assert [one.version for one in swapped] == [second, first, second]
+    assert all(one.detail["switch_ms"] < 1000 for one in swapped)
+    instance.eventually(lambda: worker.log.count("bundle_closed") == 3)
+    instance.eventually(lambda: resident_mb(worker) < before + 60)
+
+
+@pytest.mark.timeout(240)
+def test_a_worker_killed_after_a_swap_leaves_one_row_an_event_to_the_next(
+    instance: Instance, store: Store, other: Path
+) -> None:
+    first = instance.start(lease_s="2")
+    publish(instance, "e", 300, chunk=10)
+    instance.eventually(lambda: instance.count("perceptions"))
+    models.activate(store, register(store, other))
+    instance.eventually(lambda: happened(store, "swapped"))
+    publish(instance, "f", 100, chunk=10)
+    first.stop(signal.SIGKILL)
+
+    instance.start(lease_s="2", bundle=str(other))
+
+    at_rest(instance, 400)
+
+
+@pytest.mark.timeout(240)
+def test_a_bundle_that_cannot_be_opened_leaves_the_old_one_serving_until_it_is_repaired(
+    instance: Instance, store: Store, other: Path, tmp_path: Path
+) -> None:
+    worker = instance.start()
+    before = models.active(store)
+    broken = tmp_path / "broken"
+    shutil.copytree(other, broken)
+    version = register(store, broken)
+    whole = (broken / "ngrams.npz").read_bytes()
+    (broken / "ngrams.npz").write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+
+    models.activate(store, version)
+    instance.eventually(lambda: happened(store, "swap_failed"))
+    publish(instance, "e", 10)
+    at_rest(instance, 10)
+
+    assert pinned(instance) == [(before, 10)]
+    assert "bundle_unavailable" in worker.log
+    assert "ngrams.npz" in happened(store, "swap_failed")[0].detail["reason"]
+
+    (broken / "ngrams.npz").write_bytes(whole)
+    instance.eventually(lambda: happened(store, "swapped"), 60)
+    assert len(happened(store, "swap_failed")) == 1, "told once, however often it was tried"
+
+
+@pytest.mark.timeout(240)
+def test_a_restarted_worker_serves_what_the_database_says(
+    instance: Instance, store: Store, other: Path, tmp_path: Path
+) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(other, moved)
+    first = instance.start()
+    own = models.active(store)
+    version = register(store, moved)
+    first.stop()
+    models.activate(store, version)
+
+    second = instance.start()
+    publish(instance, "e", 5)
+    at_rest(instance, 5)
+    assert pinned(instance) == [(version, 5)]
+    second.stop()
+
+    shutil.rmtree(moved)
+    third = instance.start()
+    publish(instance, "f", 5)
+    at_rest(instance, 10)
+    assert dict(pinned(instance)) == {version: 5, own: 5}
+    assert "bundle_unavailable" in third.log
+    assert models.active(store) == version
+    assert happened(store, "swap_failed")
+
+
+@pytest.mark.timeout(240)
+def test_while_no_bundle_can_be_opened_events_are_screened_and_wait(
+    instance: Instance, store: Store, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(instance.bundle, damaged)
+    manifest = (damaged / "manifest.json").read_bytes()
+    (damaged / "manifest.json").unlink()
+    worker = instance.start(bundle=str(damaged))
+    assert "worker_without_models" in worker.log
+
+    started = time.monotonic()
+    with Publisher.connect(instance.broker_url) as publisher:
+        publisher.publish(event("risk", text="I want to kill myself tonight"))
+        publisher.publish(event("calm", text="a calm day"))
+    instance.eventually(lambda: instance.count("reflections") == 2)
+    took = time.monotonic() - started
+    assert instance.rows("SELECT reflection_id, source FROM risk_queue") == [("risk", "screen")]
+    assert instance.count("perceptions") == 0
+    assert instance.rows("SELECT DISTINCT state, model_version, begun FROM deliveries") == [
+        ("accepted", "none", False)
+    ]
+    assert not instance.idle(), "nothing is acknowledged before its row"
+    assert took < 10  # a loaded machine; else some hundredths
+
+    (damaged / "manifest.json").write_bytes(manifest)
+    at_rest(instance, 2)
+    assert "worker_has_models" in worker.log
+
+
+@pytest.mark.timeout(240)
+def test_a_worker_that_ends_without_models_gives_back_what_it_held(
+    instance: Instance, store: Store, tmp_path: Path
+) -> None:
+    worker = instance.start(bundle=str(tmp_path / "nowhere"))
+    publish(instance, "e", 5)
+    instance.eventually(lambda: instance.count("reflections") == 5)
+    worker.stop()
+    assert worker.process.returncode == 0, worker.log
+    assert instance.rows("SELECT DISTINCT owner, attempts FROM deliveries") == [(None, 0)]
+
+    instance.start()
+    at_rest(instance, 5)

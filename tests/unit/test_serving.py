@@ -1,0 +1,105 @@
+"""Which bundle a worker begins with, and when an exchanged pipeline is let go."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from worker.errors import BundleRefused
+from worker.service.serving import NoModels, Serving
+from worker.service.swap import activates, folder_of
+from worker.store.models import Registered
+
+
+class Pipe:
+    """As much of a pipeline as is needed to count it."""
+
+    def __init__(self, version: str) -> None:
+        self.model_version = version
+        self.closed = False
+
+    def close(self) -> None:
+        assert not self.closed, "once"
+        self.closed = True
+
+
+@pytest.mark.parametrize(
+    ("fresh", "explicit", "serving", "expected"),
+    [
+        (True, False, None, True),
+        (False, False, None, True),
+        (True, True, "other", True),
+        (False, True, "other", False),
+        (True, False, "other", False),
+        (False, False, "other", False),
+        (False, True, "own", False),
+    ],
+)
+def test_a_worker_activates_its_bundle_only_where_none_serves_or_a_new_one_was_named(
+    fresh, explicit, serving, expected
+):
+    assert activates("own", fresh=fresh, explicit=explicit, serving=serving) is expected
+
+
+def test_an_exchanged_pipeline_is_closed_when_its_last_journey_has_ended():
+    old, new = Pipe("old"), Pipe("new")
+    serving = Serving(old)
+    under_way = serving.begin(2)
+    serving.switch(new)
+    assert serving.version == "new"
+    assert serving.full
+    assert serving.retire() == []
+    under_way.leave()
+    assert (serving.retire(), old.closed) == ([], False)
+    under_way.leave()
+    assert (serving.retire(), old.closed) == (["old"], True)
+    assert not serving.full
+    serving.close()
+    assert new.closed
+
+
+def test_a_version_tried_beside_takes_over_or_leaves():
+    first, second, third = Pipe("1"), Pipe("2"), Pipe("3")
+    serving = Serving(first)
+    serving.attempt(second)
+    assert (serving.version, serving.tried) == ("1", "2")
+    with serving.all_held() as held:
+        assert [one.version for one in held] == ["1", "2"]
+    serving.promote()
+    assert (serving.version, serving.tried) == ("2", None)
+    serving.attempt(third)
+    serving.withdraw()
+    assert sorted(serving.retire()) == ["1", "3"]
+
+
+def test_who_waits_for_the_first_pipeline_gets_it_or_hears_that_it_is_over():
+    serving, ended, got = Serving(), threading.Event(), []
+    waiting = threading.Thread(target=lambda: got.append(serving.wait(1, ended)))
+    waiting.start()
+    serving.switch(Pipe("1"))
+    waiting.join(10)
+    assert got[0].version == "1"
+    assert not got[0].idle
+
+    ended.set()
+    with pytest.raises(NoModels):
+        Serving().wait(1, ended)
+
+
+@pytest.mark.parametrize(
+    ("location", "expected"),
+    [
+        ("/srv/bundles/a b", Path("/srv/bundles/a b")),
+        ("file:///srv/bundles/a%20b", Path("/srv/bundles/a b")),
+        ("C:bundle", Path("C:bundle")),
+        ("s3://bucket/b", None),
+        (None, None),
+    ],
+)
+def test_a_bundle_is_read_from_a_folder_only(location, expected):
+    wanted = Registered(version="v", digest="d", location=location, since=None)
+    if expected is None:
+        with pytest.raises(BundleRefused):
+            folder_of(wanted)
+    else:
+        assert folder_of(wanted) == expected

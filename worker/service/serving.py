@@ -1,0 +1,175 @@
+"""Which pipelines this worker has open: the one that serves, those it replaced until their last journey has
+ended, and one that is tried beside it.
+
+A journey begins with what serves at that moment and ends with it, so an exchange loses nothing and shows no
+event two versions. At most two pipelines are open at once.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from worker.errors import FeltsenseError
+from worker.pipeline import Pipeline
+from worker.service import heap
+
+UNPINNED = "none"
+"""Stands for the version of what was accepted while no pipeline was open."""
+
+
+class NoModels(FeltsenseError):
+    """The worker ends and still has no pipeline: what it holds goes back."""
+
+    exit_code = 4
+    retryable = True
+
+
+class Served:
+    """An open pipeline and how much is under way with it."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.pipeline = pipeline
+        self.version = pipeline.model_version
+        self._under_way = 0
+        self._lock = threading.Lock()
+
+    @property
+    def idle(self) -> bool:
+        return not self._under_way
+
+    def enter(self, count: int = 1) -> None:
+        with self._lock:
+            self._under_way += count
+
+    def leave(self) -> None:
+        with self._lock:
+            self._under_way -= 1
+
+
+class Serving:
+    """The worker's pipelines. Any thread may begin with one; one thread exchanges them."""
+
+    def __init__(self, pipeline: Pipeline | None = None) -> None:
+        self._current = Served(pipeline) if pipeline is not None else None
+        self._tried: Served | None = None
+        self._leaving: list[Served] = []
+        self._changed = threading.Condition()
+
+    @property
+    def version(self) -> str | None:
+        """What new arrivals begin with; None while no pipeline is open."""
+        current = self._current
+        return None if current is None else current.version
+
+    @property
+    def tried(self) -> str | None:
+        """The version that is open beside it, to be tried."""
+        tried = self._tried
+        return None if tried is None else tried.version
+
+    @property
+    def full(self) -> bool:
+        """Whether no further pipeline may be opened now."""
+        return sum(one is not None for one in (self._current, self._tried, *self._leaving)) > 1
+
+    def begin(self, count: int = 1) -> Served | None:
+        """What serves now, with `count` more under way: each calls `leave` at its end."""
+        with self._changed:
+            if self._current is not None:
+                self._current.enter(count)
+            return self._current
+
+    def wait(self, count: int, ended: threading.Event) -> Served:
+        """`begin`, as soon as a pipeline is open. Raises `NoModels` once `ended` is set before."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._current is not None or ended.is_set())
+        served = self.begin(count)
+        if served is None:
+            raise NoModels("the worker is closing and has had no models")
+        return served
+
+    def wake(self) -> None:
+        """Those that wait look whether it is over."""
+        with self._changed:
+            self._changed.notify_all()
+
+    @contextmanager
+    def held(self) -> Iterator[Served | None]:
+        """What serves now, kept open for the block."""
+        served = self.begin()
+        try:
+            yield served
+        finally:
+            if served is not None:
+                served.leave()
+
+    @contextmanager
+    def all_held(self) -> Iterator[list[Served]]:
+        """Every open pipeline, kept open for the block, the serving one first."""
+        with self._changed:
+            held = [one for one in (self._current, self._tried, *self._leaving) if one is not None]
+            for one in held:
+                one.enter()
+        try:
+            yield held
+        finally:
+            for one in held:
+                one.leave()
+
+    def peek(self) -> Served | None:
+        """What serves now, for one who sees to it that it stays open."""
+        return self._current
+
+    def switch(self, pipeline: Pipeline) -> None:
+        """From now on new arrivals begin with `pipeline`; the old one leaves when nothing is under way with
+        it."""
+        with self._changed:
+            if self._current is not None:
+                self._leaving.append(self._current)
+            self._current = Served(pipeline)
+            self._changed.notify_all()
+
+    def attempt(self, pipeline: Pipeline) -> None:
+        """Try `pipeline` beside what serves."""
+        with self._changed:
+            self._tried = Served(pipeline)
+
+    def promote(self) -> None:
+        """`switch` to what was tried beside."""
+        with self._changed:
+            assert self._tried is not None, "somebody tried it"
+            if self._current is not None:
+                self._leaving.append(self._current)
+            self._current, self._tried = self._tried, None
+            self._changed.notify_all()
+
+    def withdraw(self) -> None:
+        """Try none any more."""
+        with self._changed:
+            if self._tried is not None:
+                self._leaving.append(self._tried)
+            self._tried = None
+
+    def retire(self) -> list[str]:
+        """Close those that left and have nothing under way any more; their versions."""
+        with self._changed:
+            gone = [one for one in self._leaving if one.idle]
+            self._leaving = [one for one in self._leaving if one not in gone]
+        versions = []
+        for one in gone:
+            one.pipeline.close()
+            versions.append(one.version)
+        if gone:
+            gone.clear()
+            heap.trim()
+        return versions
+
+    def close(self) -> None:
+        """Close them all; nothing may be under way."""
+        with self._changed:
+            every = [one for one in (self._current, self._tried, *self._leaving) if one is not None]
+            self._current, self._tried, self._leaving = None, None, []
+        for one in every:
+            one.pipeline.close()

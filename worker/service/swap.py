@@ -1,0 +1,295 @@
+"""Which bundle the worker serves, from its start on: the one that the database says, as soon as it can be
+opened here.
+
+Once a second the worker looks which version serves. Another one than its own is opened beside it from where
+the registry says it lies, its first text is read, and then new arrivals begin with it (`Serving`). A version
+that cannot be opened leaves the old one serving and raises the alarm; it is tried again when something about
+it changes, and else with growing pauses. The same goes for a worker that has no pipeline at all.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from urllib.parse import unquote, urlsplit
+
+from worker.bundle import manifest
+from worker.bundle.people import people_of
+from worker.bundle.reader import STARTER
+from worker.errors import BundleRefused, DeviceFailed, EncoderMissing, ExportsRefused, FeltsenseError
+from worker.events.reflection import Reflection
+from worker.observability import metrics
+from worker.observability.logging import failure, logger
+from worker.pipeline import Pipeline
+from worker.service.background import Periodic
+from worker.service.serving import Serving
+from worker.service.warmup import Warmup
+from worker.settings import Settings
+from worker.store import models
+from worker.store.engine import Store
+from worker.store.models import Registered
+
+INTERVAL_S = 1.0
+PAUSE_FIRST_S, PAUSE_MOST_S = 1.0, 60.0
+"""Between two attempts at what could not be opened; doubled each time."""
+CLOSED_TO_MODELS = (BundleRefused, ExportsRefused, EncoderMissing, DeviceFailed, OSError, MemoryError)
+"""What keeps a worker from opening a pipeline and may pass. A wrong setting is not among it."""
+
+
+def activates(own: str, *, fresh: bool, explicit: bool, serving: str | None) -> bool:
+    """Whether a starting worker makes its own bundle, of version `own`, the one that serves.
+
+    It does where none serves yet, or where somebody named a bundle (FELTSENSE_BUNDLE: `explicit`) that this
+    database has never seen (`fresh`). Any other change of what serves is a promotion.
+    """
+    return own != serving and (serving is None or (fresh and explicit))
+
+
+def first(store: Store, settings: Settings) -> Pipeline:
+    """The pipeline a worker begins with: its own bundle where that serves or now does (`activates`), else
+    the version that serves, and where that cannot be opened its own after all, with the alarm raised.
+
+    Raises what opening the last of these raises, `ServiceMissing`.
+    """
+    folder = settings.bundle or STARTER
+    serving = models.serving(store)
+    own: str | None = None
+    try:
+        own = manifest.read(folder).model_version
+    except BundleRefused as error:
+        if serving is None:
+            raise
+        logger.error("bundle_refused", detail=str(error))
+    if own is not None:
+        explicit, active = settings.bundle is not None, serving.version if serving is not None else None
+        fresh = models.find(store, own) is None
+        if activates(own, fresh=fresh, explicit=explicit, serving=active):
+            pipeline = Pipeline.open(folder, settings)
+            announce(store, pipeline)
+            return pipeline
+        register(store, folder)
+        if own == active:
+            return Pipeline.open(folder, settings)
+    assert serving is not None, "without one, the own bundle was opened or refused"
+    try:
+        return opened(serving, settings)
+    except CLOSED_TO_MODELS as error:
+        alarm(store, serving, error)
+        if own is None:
+            raise
+    return Pipeline.open(folder, settings)
+
+
+def opened(wanted: Registered, settings: Settings, beside: Pipeline | None = None) -> Pipeline:
+    """A registered version's pipeline. Raises what `Pipeline.open` raises, and `BundleRefused` where another
+    version or nothing lies at its place."""
+    pipeline = Pipeline.open(folder_of(wanted), settings, beside=beside)
+    if pipeline.model_version != wanted.version:
+        pipeline.close()
+        raise BundleRefused(wanted.location or "", f"it holds {pipeline.model_version}, not {wanted.version}")
+    return pipeline
+
+
+def folder_of(wanted: Registered) -> Path:
+    """Where a registered version lies. Raises `BundleRefused` where that is no folder of this machine."""
+    if wanted.location is None:
+        raise BundleRefused(wanted.version, "the registry does not say where it lies")
+    parts = urlsplit(wanted.location)
+    if parts.scheme == "file":
+        return Path(unquote(parts.path))
+    if parts.scheme and "://" in wanted.location:
+        raise BundleRefused(wanted.location, "a worker reads bundles from folders: fetch it, register that")
+    return Path(wanted.location)
+
+
+def register(store: Store, folder: Path) -> str:
+    """Names the bundle in `model_versions`; its version."""
+    facts = manifest.read(folder)
+    models.register(
+        store,
+        facts.model_version,
+        digest=facts.digest,
+        manifest=facts.model_dump(mode="json"),
+        people=people_of(folder),
+        location=str(folder.absolute()),
+    )
+    return facts.model_version
+
+
+def announce(store: Store, pipeline: Pipeline) -> None:
+    """Names the bundle in `model_versions` and makes it the one whose rows readers get."""
+    models.activate(store, register(store, pipeline.folder))
+
+
+def alarm(store: Store, wanted: Registered, error: Exception) -> None:
+    """Says wherever somebody may look that a version which should serve cannot."""
+    logger.error("bundle_unavailable", version=wanted.version, location=wanted.location, **_why(error))
+    metrics.MODEL_SWAPS.labels("failed").inc()
+    store.transact(lambda cursor: models.record(cursor, wanted.version, "swap_failed", _why(error)))
+
+
+def rehearse(pipeline: Pipeline) -> None:
+    """Reads one made-up text with it: whatever is loaded late is loaded now, and what is broken shows."""
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    pipeline.perceive(
+        [Reflection(id="-", user_id="-", text="So far, so good.", created_at=moment, utc_offset_min=0)]
+    )
+
+
+class Swapper(Periodic):
+    """Keeps `serving` at the version that serves, in a thread of its own."""
+
+    def __init__(self, serving: Serving, store: Store, settings: Settings, *, worker: str) -> None:
+        super().__init__("swap", every_s=INTERVAL_S, first_s=INTERVAL_S)
+        self._serving = serving
+        self._store = store
+        self._settings = settings
+        self._worker = worker
+        self._warmups: list[Warmup] = []
+        self._troubles: dict[str, _Trouble] = {}
+
+    def begin(self) -> None:
+        """Open the first pipeline, before the thread starts; where that cannot be now, the thread goes on
+        trying. Raises `UsageError`, `ServiceMissing`."""
+        try:
+            self._open_first()
+        except CLOSED_TO_MODELS as error:
+            self._without(error)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        self._end_warmup()
+
+    def _work(self) -> None:
+        for version in self._serving.retire():
+            logger.info("bundle_closed", version=version)
+        if self._serving.version is None:
+            self._try_first()
+            return
+        wanted = models.serving(self._store)
+        if wanted is None or wanted.version == self._serving.version:
+            self._troubles.pop(SERVING, None)
+            return
+        self._attempt(SERVING, wanted)
+
+    def _attempt(self, role: str, wanted: Registered) -> None:
+        trouble = self._troubles.get(role)
+        if trouble is not None and trouble.rests(wanted):
+            return
+        if self._serving.full:  # until what left is closed
+            return
+        try:
+            self._swap(wanted)
+        except Exception as error:  # noqa: BLE001  whatever a bundle does, the old one goes on serving
+            if trouble is None or trouble.about != wanted:
+                trouble = self._troubles[role] = _Trouble(wanted)
+                alarm(self._store, wanted, error)
+            trouble.again()
+            logger.warning("swap_failed", version=wanted.version, next_s=trouble.pause_s, **_why(error))
+        else:
+            self._troubles.pop(role, None)
+
+    def _swap(self, wanted: Registered) -> None:
+        started = time.perf_counter()
+        current = self._serving.peek()
+        assert current is not None, "nothing is exchanged before there is a first"
+        before, beside = current.version, current.pipeline
+        pipeline = opened(wanted, self._settings, beside)
+        try:
+            warmup = self._warm(pipeline, beside)
+            loaded = time.perf_counter()
+            self._serving.switch(pipeline)
+        except BaseException:
+            pipeline.close()
+            raise
+        self._took_over(pipeline, warmup)
+        facts = {
+            "worker": self._worker,
+            "before": before,
+            "loaded_ms": round(1000 * (loaded - started), 1),
+            "switch_ms": round(1000 * (time.perf_counter() - loaded), 1),
+        }
+        logger.info("bundle_swapped", version=wanted.version, **facts)
+        metrics.MODEL_SWAPS.labels("swapped").inc()
+        self._store.transact(lambda cursor: models.record(cursor, wanted.version, "swapped", facts))
+
+    def _open_first(self) -> None:
+        pipeline = first(self._store, self._settings)
+        try:
+            warmup = self._warm(pipeline, None)
+            self._serving.switch(pipeline)
+        except BaseException:
+            pipeline.close()
+            raise
+        self._took_over(pipeline, warmup)
+
+    def _try_first(self) -> None:
+        trouble = self._troubles.get(SERVING)
+        if trouble is not None and trouble.rests(None):
+            return
+        try:
+            self._open_first()
+        except Exception as error:  # noqa: BLE001  arrivals are screened, and wait
+            self._without(error)
+        else:
+            self._troubles.pop(SERVING, None)
+            metrics.WITHOUT_MODELS.set(0)
+            logger.info("worker_has_models", version=self._serving.version)
+
+    def _without(self, error: Exception) -> None:
+        trouble = self._troubles.setdefault(SERVING, _Trouble(None))
+        trouble.again()
+        metrics.WITHOUT_MODELS.set(1)
+        logger.error("worker_without_models", next_s=trouble.pause_s, **_why(error))
+
+    def _warm(self, pipeline: Pipeline, beside: Pipeline | None) -> Warmup | None:
+        """Warm enough to begin; the rest of it is left to the returned thread."""
+        if beside is None or beside.fork != pipeline.fork:
+            warmup = Warmup(pipeline.warm())
+            warmup.begin()
+        else:
+            warmup = None
+        rehearse(pipeline)
+        return warmup
+
+    def _took_over(self, pipeline: Pipeline, warmup: Warmup | None) -> None:
+        if warmup is not None:
+            self._end_warmup()
+            self._warmups.append(warmup)
+            warmup.__enter__()
+        metrics.MODEL_SERVING.clear()
+        metrics.MODEL_SERVING.labels(pipeline.model_version).set(1)
+
+    def _end_warmup(self) -> None:
+        while self._warmups:
+            self._warmups.pop().__exit__(None, None, None)
+
+
+SERVING = "serving"
+
+
+class _Trouble:
+    """What could not be opened, and when it is tried again."""
+
+    def __init__(self, about: Registered | None) -> None:
+        self.about = about
+        self.pause_s = 0.0
+        self._until = 0.0
+
+    def again(self) -> None:
+        self.pause_s = min(2 * self.pause_s or PAUSE_FIRST_S, PAUSE_MOST_S)
+        self._until = time.monotonic() + self.pause_s
+
+    def rests(self, wanted: Registered | None) -> bool:
+        return wanted == self.about and time.monotonic() < self._until
+
+
+def _why(error: Exception) -> dict[str, str]:
+    """The words of our own errors, which hold no text; of others what may be told."""
+    if isinstance(error, FeltsenseError):
+        return {"error": type(error).__name__, "reason": str(error)}
+    return {key: str(value) for key, value in failure(error).items()}
