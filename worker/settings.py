@@ -87,6 +87,17 @@ class Settings(BaseSettings):
         description="Days until a reflection goes with all that was made of it; kept when unset.",
     )
 
+    reconcile_schedule: str = Field(
+        default="* * * * *",
+        description="When what was accepted and lost is taken up again: a cron line in UTC, empty for never.",
+    )
+    retention_schedule: str = Field(
+        default="17 * * * *", description="When what is too old is forgotten: a cron line in UTC."
+    )
+    clock: str | None = Field(
+        default=None, description="For tests only: `START,REAL,RATE`, the clock of the schedules."
+    )
+
     concurrency: int = Field(
         default=128,
         ge=1,

@@ -29,7 +29,7 @@ from worker.settings import Settings
 from worker.store.engine import Store
 
 APP = "worker.service.celery_app:app"
-QUEUES = "reflections,reflections.bulk"
+QUEUES = "reflections,feltsense.upkeep,reflections.bulk"
 WORKER_STOP_S = 30.0
 STOP_S = 10.0
 CHECK_S = 0.2
@@ -209,7 +209,7 @@ def _celery(settings: Settings, run_dir: Path, lock: int, *, beat: bool) -> Iter
     level = ["--loglevel", settings.log_level]
     commands = []
     if beat:
-        commands.append(("beat", ["beat", "--schedule", str(run_dir / "beat.db"), *level]))
+        commands.append(("beat", ["beat", *level]))
     if settings.flower:
         flower = ["flower", "--address=127.0.0.1", f"--port={settings.flower_port}"]
         commands.append(("flower", [*flower, f"--max_tasks={FLOWER_TASKS}"]))

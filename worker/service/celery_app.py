@@ -20,10 +20,14 @@ from worker.errors import FeltsenseError, UsageError
 from worker.events.message import BULK, LIVE
 from worker.observability import logging
 from worker.observability.logging import failure, logger
-from worker.service import heap, tasks, transport
+from worker.service import heap, slots, tasks, transport, upkeep
+from worker.service.beat import Rota
 from worker.service.heartbeat import Pulse
 from worker.service.progress import Consumption
+from worker.service.slots import Place
+from worker.service.timetable import Clock
 from worker.settings import Settings
+from worker.store.engine import Store
 
 if TYPE_CHECKING:
     from worker.service.lifecycle import Service
@@ -41,9 +45,12 @@ SILENCE = {
 
 
 class App(Celery):
-    """The Celery application, and the service its tasks call once the worker has opened it."""
+    """The Celery application, the service its tasks call once the worker has opened it, and what its beat
+    announces."""
 
+    rota: Rota
     service: Service | None = None
+    place: Place | None = None
 
 
 def create(settings: Settings) -> App:
@@ -52,7 +59,7 @@ def create(settings: Settings) -> App:
     consumption = Consumption(settings.broker_url or "")
     app = App("feltsense", broker=settings.broker_url, backend=None, set_as_current=False)
     app.conf.update(
-        task_queues=[_lane(LIVE), _lane(BULK)],
+        task_queues=[_lane(LIVE), _lane(upkeep.QUEUE), _lane(BULK)],
         task_default_queue=LIVE,
         task_serializer="json",
         accept_content=["json", "msgpack"],
@@ -65,6 +72,7 @@ def create(settings: Settings) -> App:
         worker_prefetch_multiplier=1,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
+        beat_scheduler="worker.service.beat:SlotScheduler",
         worker_cancel_long_running_tasks_on_connection_loss=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
@@ -76,7 +84,8 @@ def create(settings: Settings) -> App:
             "unacked_restore_throttle": 1,
             "queue_order_strategy": "priority",  # of the queues as listed: live first
             # The rest is kept for live messages, which would wait for bulk ones to end.
-            "most_held": {BULK: (settings.concurrency + 1) // 2},
+            # And one place is no live message's, so that upkeep is not put off by a backlog.
+            "most_held": {LIVE: max(1, settings.concurrency - 1), BULK: (settings.concurrency + 1) // 2},
             "sign": consumption.sign,
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
@@ -85,8 +94,24 @@ def create(settings: Settings) -> App:
         },
     )
     tasks.register(app)
+    clock = Clock.of(settings.clock)
+    entries = upkeep.entries(settings)
+    app.rota = Rota(entries=entries, clock=clock, open=lambda: database(settings))
+
+    def place() -> Place:
+        assert app.place is not None, "the worker opens its service before it consumes"
+        return app.place
+
+    slots.register(app, dict.fromkeys(entries, False), clock, place)
     _connect(app, settings, consumption)
     return app
+
+
+def database(settings: Settings) -> Store:
+    """A beat's door to Postgres. Raises `UsageError` where the settings name none."""
+    if settings.database_url is None:
+        raise UsageError("FELTSENSE_DATABASE_URL is not set; `feltsense up` sets it")
+    return Store.open(settings.database_url, pool_size=1)
 
 
 def thread_died(died: threading.ExceptHookArgs) -> None:
@@ -129,6 +154,7 @@ def _connect(app: App, settings: Settings, consumption: Consumption) -> None:
             if settings.broker_url is None:
                 raise UsageError("FELTSENSE_BROKER_URL is not set; `feltsense up` sets it")
             service = app.service = held.enter_context(Service.open(settings))
+            app.place = upkeep.place(service.store, service.stages, settings)
             consumption.sign()
             held.enter_context(Pulse(lambda: not (service.stages.progress.stalled() or consumption.ended())))
         except FeltsenseError as error:
@@ -148,11 +174,13 @@ def _connect(app: App, settings: Settings, consumption: Consumption) -> None:
         # Celery waits for the task threads before it says worker_shutdown; none may wait for a lost database.
         if app.service is not None:
             app.service.stages.hurry()
+        if app.place is not None:
+            app.place.stopping.set()
 
     @signals.worker_shutdown.connect(weak=False)
     def stop(**_: Any) -> None:
         held.close()
-        app.service = None
+        app.service = app.place = None
         logger.info("worker_closed")
 
 
