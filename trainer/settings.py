@@ -4,13 +4,15 @@ not here."""
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class TrainerSettings(BaseSettings):
-    """Where the trainer keeps what it can compute again, and how much of the machine it takes."""
+    """Where the trainer keeps what it can compute again, how much of the machine it takes, and whether it may
+    promote."""
 
     model_config = SettingsConfigDict(
         env_prefix="FELTSENSE_TRAINER_", env_file=".env", extra="ignore", frozen=True
@@ -25,6 +27,12 @@ class TrainerSettings(BaseSettings):
         default=None,
         description="Database of its own for the search's studies (postgresql+psycopg://...); a file beside "
         "the bundle when unset.",
+    )
+
+    promote: Literal["manual", "auto"] = Field(
+        default="manual",
+        description="auto: a scheduled rebuild that is proven better serves at once; manual: it is tried "
+        "beside the serving one until somebody promotes it.",
     )
 
     llm_url: str | None = Field(

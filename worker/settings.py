@@ -48,6 +48,11 @@ class Settings(BaseSettings):
         description="Public Ed25519 keys (base64, comma-separated): a bundle that none of them signed is"
         " refused.",
     )
+    bundle_store: str | None = Field(
+        default=None,
+        description="Where promoted bundles are kept for all workers: a folder or an fsspec URL such as"
+        " s3://bucket/bundles; run_dir/bundles when unset.",
+    )
     exports: Path | None = Field(
         default=None,
         description="Folder of `feltsense export`, the encoder's graphs for GPU and NPU; none when unset.",
@@ -194,6 +199,11 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severity logged."
     )
+
+    @property
+    def bundles(self) -> str:
+        """`bundle_store`, or where it is when unset."""
+        return self.bundle_store or str(self.run_dir / "bundles")
 
     @property
     def wire_key(self) -> str | None:

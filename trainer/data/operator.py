@@ -8,7 +8,7 @@ They enter the journey where the public corpora do, as source `operator`. Nobody
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import orjson
 
 from trainer.data import labelled
 from trainer.data.corpora.importer import write_whole
-from trainer.data.labelled import OPERATOR
+from trainer.data.labelled import OPERATOR, Labelled
 from trainer.errors import RowRefused, TrainerError
 from worker.errors import Rejected
 from worker.store.engine import Cursor, Store
@@ -74,6 +74,14 @@ class Export:
     refused: tuple[str, ...]
 
 
+@dataclass(kw_only=True)
+class _Left:
+    """Counts what is left out while rows are read."""
+
+    textless: int = 0
+    refused: list[str] = field(default_factory=list)
+
+
 def export(store: Store, out: Path, *, now: datetime | None = None) -> Export:
     """Write the consented rows of everybody who has at least one label to `out`, whole or not at all,
     readable by its owner only.
@@ -85,53 +93,69 @@ def export(store: Store, out: Path, *, now: datetime | None = None) -> Export:
     return store.transact(lambda cursor: _export(cursor, out, now or datetime.now(UTC), store.keyring))
 
 
+def rows(store: Store, *, now: datetime | None = None) -> list[Labelled]:
+    """The same rows in memory, so that no file holds what people wrote; none where there is nothing."""
+    moment = now or datetime.now(UTC)
+    return store.transact(
+        lambda cursor: [row for _, row in _consented(cursor, moment, store.keyring, _Left())]
+    )
+
+
 def _export(cursor: Cursor, out: Path, now: datetime, keyring: Keyring | None) -> Export:
     counted = cursor.execute(_STALE).fetchone()
     assert counted is not None
     people: set[str] = set()
-    refused: list[str] = []
-    events = with_label = textless = 0
+    left = _Left()
+    events = with_label = 0
 
     def lines() -> Iterator[bytes]:
-        nonlocal events, with_label, textless
-        with cursor.connection.cursor("labels", binary=True) as found:  # named: rows stay in the server
-            found.itersize = _AT_ONCE
-            found.execute(_ROWS)
-            assert found.description is not None
-            names = [column.name for column in found.description]
-            opener: Opener | None = None
-            opened_for = ""
-            for values in found:
-                row = dict(zip(names, values, strict=True))
-                if opener is None or opened_for != row["user_id"]:  # rows come by person
-                    opener, opened_for = Opener(cursor, keyring, [row["user_id"]]), row["user_id"]
-                try:
-                    of = {name: row[name] for name in ("id", "revision", "user_id", "text", "sealed")}
-                    row["text"] = opener.text(**of)
-                    if row["text"] is None:
-                        textless += 1
-                        continue
-                    line = orjson.dumps(_event(row))
-                    read = labelled.read(line, now=now)
-                except (RowRefused, Rejected, Unopenable) as error:
-                    refused.append(f"reflection {row['id']}: {error}")
-                    continue
-                events += 1
-                with_label += bool(read.labels)
-                people.add(read.reflection.user_id)
-                yield line + b"\n"
+        nonlocal events, with_label
+        for line, read in _consented(cursor, now, keyring, left):
+            events += 1
+            with_label += bool(read.labels)
+            people.add(read.reflection.user_id)
+            yield line + b"\n"
         if not with_label:
-            raise TrainerError(_nothing(textless, refused))
+            raise TrainerError(_nothing(left.textless, left.refused))
 
     write_whole(out, lines(), mode=0o600)
     return Export(
         events=events,
         labelled=with_label,
         people=len(people),
-        textless=textless,
+        textless=left.textless,
         stale=counted[0],
-        refused=tuple(refused),
+        refused=tuple(left.refused),
     )
+
+
+def _consented(
+    cursor: Cursor, now: datetime, keyring: Keyring | None, left: _Left
+) -> Iterator[tuple[bytes, Labelled]]:
+    """Each row as a line and as it is read back."""
+    with cursor.connection.cursor("labels", binary=True) as found:  # named: rows stay in the server
+        found.itersize = _AT_ONCE
+        found.execute(_ROWS)
+        assert found.description is not None
+        names = [column.name for column in found.description]
+        opener: Opener | None = None
+        opened_for = ""
+        for values in found:
+            row = dict(zip(names, values, strict=True))
+            if opener is None or opened_for != row["user_id"]:  # rows come by person
+                opener, opened_for = Opener(cursor, keyring, [row["user_id"]]), row["user_id"]
+            try:
+                of = {name: row[name] for name in ("id", "revision", "user_id", "text", "sealed")}
+                row["text"] = opener.text(**of)
+                if row["text"] is None:
+                    left.textless += 1
+                    continue
+                line = orjson.dumps(_event(row))
+                read = labelled.read(line, now=now)
+            except (RowRefused, Rejected, Unopenable) as error:
+                left.refused.append(f"reflection {row['id']}: {error}")
+                continue
+            yield line, read
 
 
 def _event(row: dict[str, Any]) -> dict[str, Any]:

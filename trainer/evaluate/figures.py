@@ -110,7 +110,7 @@ def _figure(
 def _beside(evidence: Evidence, target: str, rows: Rows, history: bool) -> dict[str, Floats]:
     at = TARGETS.index(target)
     found = {name: values[rows, at] for name, values in evidence.references["values"].items()}
-    if history and target in KINDS:
+    if history and target in KINDS and simple.AVERAGE in found:
         earlier = evidence.before.mean[rows, KINDS.index(target)]
         found[simple.HISTORY] = simple.with_history(found[simple.AVERAGE], earlier)
     return {name: values for name, values in found.items() if np.isfinite(values).all()}

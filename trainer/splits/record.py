@@ -81,12 +81,19 @@ class Record:
         found = [where.get(digest_of(row.reflection.id), -1) for row in rows]
         return [PARTS[part] if part >= 0 else None for part in found]
 
-    def unseen(self, rows: Sequence[Labelled], *, chosen_on: bool = False) -> Bools:
+    def latest(self, source: str) -> float:
+        """When the newest row of the source that anything was fitted or chosen on was written, in
+        microseconds since 1970; minus infinity where there is none."""
+        used = self.learned | (self.part == TRAIN) | (self.part == VALIDATION)
+        own = self.created_at[used & (self.sources == source)]
+        return float(own.max()) if len(own) else -float("inf")
+
+    def unseen(self, rows: Sequence[Labelled], *, chosen_on: bool = False, strangers: bool = True) -> Bools:
         """Which of the rows [k] no fitted part of the bundle has seen: nobody learned from their person, from
         an equal text or from a near-duplicate.
 
         Rows of the validation part have shaped choices (trials, stopping) and count as seen, unless
-        `chosen_on` lets them pass.
+        `chosen_on` lets them pass. Without `strangers` a known person's row may pass.
         """
         used = (self.part == TRAIN) | self.learned
         if not chosen_on:
@@ -94,7 +101,7 @@ class Record:
         people, texts = set(_keys(self.user[used])), set(_keys(self.text[used & self._taught]))
         fresh = np.array(
             [
-                digest_of(row.reflection.user_id) not in people
+                not (strangers and digest_of(row.reflection.user_id) in people)
                 and digest_of(duplicates.squash(row.reflection.text)) not in texts
                 for row in rows
             ],

@@ -86,10 +86,16 @@ def register(
 
 
 def activate(
-    store: Store, version: str, *, kind: Kind = "promoted", detail: Mapping[str, Any] | None = None
+    store: Store,
+    version: str,
+    *,
+    kind: Kind = "promoted",
+    detail: Mapping[str, Any] | None = None,
+    over: str | None = None,
 ) -> bool:
     """Make `version` the one that serves and that `current_perceptions` prefers; whether it was another
-    before. It is tried beside none any more. Raises UsageError if it is unknown."""
+    before. It is tried beside none any more. Raises UsageError if it is unknown or, with `over`, when another
+    than that one serves by now."""
 
     def work(cursor: Cursor) -> bool:
         cursor.execute("LOCK TABLE model_versions IN SHARE ROW EXCLUSIVE MODE")
@@ -98,6 +104,9 @@ def activate(
             raise UsageError(f"model version {version} is not registered")
         if found[0]:
             return False
+        replaced = cursor.execute("SELECT version FROM model_versions WHERE active").fetchone()
+        if over is not None and replaced != (over,):
+            raise UsageError(f"version {over} does not serve any more: compare {version} with what does")
         cursor.execute("UPDATE model_versions SET active = false WHERE active")
         cursor.execute(
             "UPDATE model_versions SET active = true, activated_at = clock_timestamp(), shadow_since = NULL"
@@ -110,7 +119,7 @@ def activate(
     return store.transact(work)
 
 
-def shadow(store: Store, version: str | None) -> None:
+def shadow(store: Store, version: str | None, *, detail: Mapping[str, Any] | None = None) -> None:
     """Try `version` beside the serving one, in the place of any other; None tries none. Raises UsageError if
     it is unknown or serves already."""
 
@@ -134,7 +143,8 @@ def shadow(store: Store, version: str | None) -> None:
             cursor.execute(
                 "UPDATE model_versions SET shadow_since = clock_timestamp() WHERE version = %s", (version,)
             )
-            record(cursor, version, "shadowed", None)
+        if found[1] is None or detail is not None:
+            record(cursor, version, "shadowed", detail)
 
     store.transact(work)
 
@@ -181,13 +191,20 @@ def history(store: Store, *, limit: int = 1_000) -> list[Event]:
 
 
 def previous(store: Store) -> Registered | None:
-    """The version that served before the present one, None if there was none."""
-    query = (
-        "SELECT e.version FROM model_events e JOIN model_versions m ON m.version = e.version AND NOT m.active"
-        " WHERE e.kind = ANY(%s) ORDER BY e.id DESC LIMIT 1"
-    )
-    found = store.transact(lambda cursor: cursor.execute(query, (list(SERVES),)).fetchone())
-    return None if found is None else find(store, found[0])
+    """The version that a rollback leads to: the one before the present one, of those that were promoted and
+    not rolled back since. None if there was none."""
+    query = "SELECT version, kind FROM model_events WHERE kind = ANY(%s) ORDER BY id"
+    events = store.transact(lambda cursor: cursor.execute(query, (list(SERVES),)).fetchall())
+    standing: list[str] = []
+    for version, kind in events:
+        if kind == "promoted":
+            standing.append(version)
+        else:  # what served after the version it went back to is left behind for good
+            kept = standing.index(version) if version in standing else len(standing) - 1
+            standing = [*standing[: max(kept, 0)], version]
+    present = active(store)
+    earlier = [version for version in standing if version != present]
+    return find(store, earlier[-1]) if earlier else None
 
 
 def trained_on(cursor: Cursor, user_ids: Iterable[str]) -> list[str]:
