@@ -17,8 +17,10 @@ from typing import Any
 from celery import Celery
 from celery.beat import Scheduler
 
+from worker.errors import UsageError
 from worker.observability.logging import failure, logger
 from worker.service.timetable import Clock, Entry
+from worker.settings import Settings
 from worker.store import slots
 from worker.store.engine import Store
 
@@ -34,6 +36,13 @@ class Rota:
     entries: Sequence[Entry]
     clock: Clock
     open: Callable[[], Store]
+
+
+def database(settings: Settings) -> Store:
+    """A beat's door to Postgres. Raises `UsageError` where the settings name none."""
+    if settings.database_url is None:
+        raise UsageError("FELTSENSE_DATABASE_URL is not set; `feltsense up` sets it")
+    return Store.open(settings.database_url, pool_size=1)
 
 
 class SlotScheduler(Scheduler):

@@ -7,41 +7,30 @@ stages batch what many messages bring at once; forked processes would each load 
 from __future__ import annotations
 
 import os
-import socket
 import threading
 from contextlib import ExitStack
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery, signals
-from kombu.entity import Exchange, Queue
 
 from worker.errors import FeltsenseError, UsageError
 from worker.events.message import BULK, LIVE
 from worker.observability import logging
 from worker.observability.logging import failure, logger
-from worker.service import heap, slots, tasks, transport, upkeep
+from worker.service import beat, heap, slots, tasks, transport, upkeep
 from worker.service.beat import Rota
 from worker.service.heartbeat import Pulse
 from worker.service.progress import Consumption
 from worker.service.slots import Place
 from worker.service.timetable import Clock
 from worker.settings import Settings
-from worker.store.engine import Store
 
 if TYPE_CHECKING:
     from worker.service.lifecycle import Service
 
 VISIBILITY_TIMEOUT_S = 60
 """For what a worker older than `transport` holds; what one of these holds comes back when it is dead."""
-HEALTH_CHECK_S = 25
-SILENCE = {
-    socket.TCP_KEEPIDLE: 10,
-    socket.TCP_KEEPINTVL: 5,
-    socket.TCP_KEEPCNT: 3,
-    socket.TCP_USER_TIMEOUT: 20_000,
-}
-"""A broker that vanished without a word is given up after 20 s; the kernel's own patience is hours."""
 
 
 class App(Celery):
@@ -59,7 +48,7 @@ def create(settings: Settings) -> App:
     consumption = Consumption(settings.broker_url or "")
     app = App("feltsense", broker=settings.broker_url, backend=None, set_as_current=False)
     app.conf.update(
-        task_queues=[_lane(LIVE), _lane(upkeep.QUEUE), _lane(BULK)],
+        task_queues=[transport.queue(LIVE), transport.queue(upkeep.QUEUE), transport.queue(BULK)],
         task_default_queue=LIVE,
         task_serializer="json",
         accept_content=["json", "msgpack"],
@@ -87,16 +76,13 @@ def create(settings: Settings) -> App:
             # And one place is no live message's, so that upkeep is not put off by a backlog.
             "most_held": {LIVE: max(1, settings.concurrency - 1), BULK: (settings.concurrency + 1) // 2},
             "sign": consumption.sign,
-            "socket_connect_timeout": 5,
-            "socket_keepalive": True,
-            "socket_keepalive_options": SILENCE,
-            "health_check_interval": HEALTH_CHECK_S,
+            **transport.PATIENCE,
         },
     )
     tasks.register(app)
     clock = Clock.of(settings.clock)
     entries = upkeep.entries(settings)
-    app.rota = Rota(entries=entries, clock=clock, open=lambda: database(settings))
+    app.rota = Rota(entries=entries, clock=clock, open=lambda: beat.database(settings))
 
     def place() -> Place:
         assert app.place is not None, "the worker opens its service before it consumes"
@@ -107,13 +93,6 @@ def create(settings: Settings) -> App:
     return app
 
 
-def database(settings: Settings) -> Store:
-    """A beat's door to Postgres. Raises `UsageError` where the settings name none."""
-    if settings.database_url is None:
-        raise UsageError("FELTSENSE_DATABASE_URL is not set; `feltsense up` sets it")
-    return Store.open(settings.database_url, pool_size=1)
-
-
 def thread_died(died: threading.ExceptHookArgs) -> None:
     """A thread that ends of a defect ends the worker: what is left of one keeps its leases and finishes
     nothing. Python's own hook would also print the error's words."""
@@ -122,11 +101,6 @@ def thread_died(died: threading.ExceptHookArgs) -> None:
     name = died.thread.name if died.thread is not None else None
     logger.critical("thread_died", thread=name, **failure(died.exc_value))
     os._exit(1)
-
-
-def _lane(name: str) -> Queue:
-    # As a bare client's `send_task(queue=name)` declares it.
-    return Queue(name, Exchange(name), routing_key=name)  # type: ignore[no-untyped-call]
 
 
 def _connect(app: App, settings: Settings, consumption: Consumption) -> None:

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from threading import Event
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -26,6 +27,8 @@ from worker.store.engine import Store
 if TYPE_CHECKING:
     from worker.store.slots import Slot
 
+SHOW_S = 1.0
+"""Between two reports of progress to the result backend."""
 Facts = Mapping[str, Any]
 """Names and figures of an outcome, never a text."""
 
@@ -47,13 +50,16 @@ class Turn:
         self.store = store
         self.progress: Facts = {}
         self.lost = False
+        self._shown = -SHOW_S
         self._show = show
         self._stopping = stopping
 
     def tell(self, **progress: Any) -> None:
         """How far the body is. Raises `Interrupted` when it shall end here."""
         self.progress = progress
-        self._show(progress)
+        if monotonic() - self._shown >= SHOW_S:
+            self._shown = monotonic()
+            self._show(progress)
         if self.lost or self._stopping.is_set():
             raise Interrupted(f"{self.slot.name} was interrupted; it goes on from what it has kept")
 
