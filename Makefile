@@ -13,7 +13,7 @@ COMPILE := $(BIN)/python -m piptools compile --quiet --upgrade --strip-extras --
 export PIP_ROOT_USER_ACTION := ignore
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: help demo test check bench bench-training chaos chaos-long fuzz bundle lock clean
+.PHONY: help demo test check bench bench-training chaos chaos-long fuzz schedule-proof bundle lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -25,6 +25,7 @@ help:
 	@echo "make chaos [SEED=1] [EVENTS=2000]  20 faults at a running instance: nothing lost, nothing twice; writes bench/chaos.json"
 	@echo "make chaos-long [SEED=1] [EVENTS=20000]  100 faults, about an hour; after Ctrl-C the same command goes on"
 	@echo "make fuzz [CASES=200000] [SEED=1]  wrong messages and files: no crash, no hang, every refusal named"
+	@echo "make schedule-proof              four weeks in eight minutes, a beat killed each night: every slot ran once"
 	@echo "make bundle DATA=folder         rebuild the starter bundle from the corpora in folder"
 	@echo "make lock                       re-resolve the pinned dependencies"
 	@echo "make clean                      remove the instance's data, caches and the virtual environments"
@@ -84,6 +85,9 @@ chaos-long: $(VENV)/.dev
 
 fuzz: $(VENV)/.dev
 	@exec $(BIN)/python -m benchmarks.fuzz $(if $(CASES),--cases $(CASES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+schedule-proof: $(VENV)/.dev
+	@exec $(BIN)/python -m benchmarks.schedule $(ARGS)
 
 bundle: $(VENV)/.dev
 	@exec $(BIN)/python -m trainer.rebuild $(DATA) $(ARGS)

@@ -152,6 +152,24 @@ def train(
         raise typer.Exit(INTERRUPTED) from None
 
 
+@commands.command("trainer")
+def trainer() -> None:
+    """Run a trainer and its beat on a broker and a database of yours, in the foreground.
+
+    Scheduled rebuilds and checks, once each however many trainers and beats run. One that ends is started
+    again; a rebuild that was cut off goes on where it was.
+
+    \b
+    Example: FELTSENSE_BROKER_URL=redis://10.0.0.5 FELTSENSE_DATABASE_URL=postgresql://... feltsense trainer
+    """
+    from rich.console import Console
+
+    from worker.commands.configured import settings
+    from worker.embedded.supervisor import train as run
+
+    raise typer.Exit(run(settings(), Console(stderr=True)))
+
+
 @commands.command("leakage")
 def leakage(
     path: Annotated[

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from time import monotonic
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
@@ -43,11 +44,24 @@ def _tuning(plan: Plan, thousands: float) -> float:
     return 1.6 * rows * plan.transformer.layers * plan.transformer.epochs
 
 
+class Tell(Protocol):
+    """Who wants to know how far a rebuild is, and may end it by raising."""
+
+    def __call__(self, *, step: str, done: int, total: int, share: float) -> None: ...
+
+
 class Steps:
     """The steps of one rebuild, one after the other. A step that `expected` does not name, or names a second
     time, adds its share when it comes."""
 
-    def __init__(self, expected: Mapping[str, float], console: Console, bars: Progress | None) -> None:
+    def __init__(
+        self,
+        expected: Mapping[str, float],
+        console: Console,
+        bars: Progress | None,
+        tell: Tell | None = None,
+    ) -> None:
+        self._tell = tell
         self._left = dict(expected)
         self._console = console
         self._bars = bars
@@ -67,14 +81,14 @@ class Steps:
         self._weight = self._left.pop(name, mean)
         if self._bars is not None:
             self._bar = self._bars.add_task(name, total=total)
-            self._show()
+        self._show()
 
     def advance(self, done: int) -> None:
         """`done` more units of the current step."""
         self._advanced = min(self._advanced + done, self._total)
         if self._bars is not None and self._bar is not None:
             self._bars.update(self._bar, completed=self._advanced)
-            self._show()
+        self._show()
 
     def say(self, remark: str) -> None:
         """A line above the bars; never reflection text."""
@@ -92,11 +106,13 @@ class Steps:
         self._show()
 
     def _show(self) -> None:
-        if self._bars is None or self._whole is None:
-            return
         done = self._done + self._weight * self._advanced / self._total
         total = self._done + self._weight + sum(self._left.values())
-        self._bars.update(self._whole, completed=done, total=total)
+        if self._bars is not None and self._whole is not None:
+            self._bars.update(self._whole, completed=done, total=total)
+        if self._tell is not None and self._name is not None:
+            share = round(done / total, 3) if total else 0.0
+            self._tell(step=self._name, done=self._advanced, total=self._total, share=share)
 
 
 class _Left(ProgressColumn):
@@ -124,15 +140,15 @@ def time_left(*, elapsed: float, done: float, total: float) -> float | None:
 
 
 @contextmanager
-def steps(console: Console, plan: Plan, rows: int) -> Iterator[Steps]:
-    """Steps of a rebuild of `rows` labelled rows by `plan`, shown on `console`."""
+def steps(console: Console, plan: Plan, rows: int, tell: Tell | None = None) -> Iterator[Steps]:
+    """Steps of a rebuild of `rows` labelled rows by `plan`, shown on `console` and told to `tell`."""
     if not console.is_terminal:
-        shown = Steps(expected(plan, rows), console, None)
+        shown = Steps(expected(plan, rows), console, None, tell)
         yield shown
         shown.finish()
         return
     columns = (TextColumn("{task.description:<28}"), BarColumn(), _Count(), _Left())
     with Progress(*columns, console=console, transient=True) as bars:
-        shown = Steps(expected(plan, rows), console, bars)
+        shown = Steps(expected(plan, rows), console, bars, tell)
         yield shown
         shown.finish()

@@ -69,17 +69,23 @@ def rebuild(data: Sequence[Path], plan: str | Path, out: Path, console: Console)
 
 
 def fit(
-    labelled_rows: Sequence[Labelled], plan: Plan, out: Path, console: Console, settings: TrainerSettings
+    labelled_rows: Sequence[Labelled],
+    plan: Plan,
+    out: Path,
+    console: Console,
+    settings: TrainerSettings,
+    *,
+    tell: progress.Tell | None = None,
 ) -> Manifest:
     """The recipe itself. Everything above the bases sees out-of-fold columns only; the bases are refitted
     on all rows of the train part at the end. Stopped at any point, the same call goes on from what it had
-    computed."""
+    computed. `tell` hears how far it is, and ends it by raising."""
     tree = taxonomy()
     key = checkpoint.key_of(plan, labelled_rows)
     with (
         checkpoint.opened(out, key=key, say=partial(console.print, markup=False, soft_wrap=True)) as kept,
         study.storage(settings.study_address, kept.folder) as store,
-        progress.steps(console, plan, len(labelled_rows)) as step,
+        progress.steps(console, plan, len(labelled_rows), tell) as step,
     ):
         step("split", 1)
         taken = selection.select(labelled_rows, plan)

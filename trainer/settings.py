@@ -4,15 +4,20 @@ not here."""
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from worker.settings import listed
+
+Paths = Annotated[tuple[str, ...], NoDecode, BeforeValidator(listed)]
+"""In the environment with commas between."""
 
 
 class TrainerSettings(BaseSettings):
-    """Where the trainer keeps what it can compute again, how much of the machine it takes, and whether it may
-    promote."""
+    """Where the trainer keeps what it can compute again, how much of the machine it takes, what it does on
+    which schedule, and whether it may promote."""
 
     model_config = SettingsConfigDict(
         env_prefix="FELTSENSE_TRAINER_", env_file=".env", extra="ignore", frozen=True
@@ -29,6 +34,32 @@ class TrainerSettings(BaseSettings):
         "the bundle when unset.",
     )
 
+    broker_url: str | None = Field(
+        default=None,
+        description="Redis-protocol URL of the trainer's tasks; the next database of FELTSENSE_BROKER_URL's "
+        "server when unset.",
+    )
+    concurrency: int = Field(default=4, ge=2, le=64, description="Tasks of one trainer at once.")
+    work_dir: Path = Field(
+        default=Path("run/trainer"),
+        description="Folder of rebuilds under way; they hold numbers, no texts.",
+    )
+    data: Paths = Field(
+        default=(),
+        description="Labelled JSONL files, comma-separated, that a scheduled rebuild adds to the operator's "
+        "labels.",
+    )
+    plan: str = Field(default="quick", description="Plan of a scheduled rebuild: a name or a TOML file.")
+    rebuild_schedule: str = Field(
+        default="0 3 * * sun", description="When the models are rebuilt: a cron line in UTC, empty for never."
+    )
+    drift_schedule: str = Field(
+        default="30 1 * * *", description="When inputs and outputs are checked for drift: a cron line in UTC."
+    )
+    calibration_schedule: str = Field(
+        default="0 2 * * *",
+        description="When values are checked against self-reports: a cron line in UTC.",
+    )
     promote: Literal["manual", "auto"] = Field(
         default="manual",
         description="auto: a scheduled rebuild that is proven better serves at once; manual: it is tried "

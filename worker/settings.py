@@ -12,7 +12,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 T = TypeVar("T")
 
 
-def _listed(value: object) -> object:
+def listed(value: object) -> object:
+    """A list as the environment has it, with commas."""
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return value
@@ -26,7 +27,7 @@ def _paired(value: object) -> object:
 
 
 # NoDecode: in the environment a plan is GPU,NPU,CPU and not a JSON list.
-Devices = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+Devices = Annotated[tuple[str, ...], NoDecode, BeforeValidator(listed)]
 ByDevice = Annotated[dict[str, T], NoDecode, BeforeValidator(_paired)]
 """In the environment GPU=2048,NPU=512."""
 
@@ -90,6 +91,21 @@ class Settings(BaseSettings):
         default=None,
         ge=1,
         description="Days until a reflection goes with all that was made of it; kept when unset.",
+    )
+
+    trainer: bool = Field(
+        default=False,
+        description="`feltsense up` also starts the trainer and its beat; they need the extra `train`.",
+    )
+    reconcile_schedule: str = Field(
+        default="* * * * *",
+        description="When what was accepted and lost is taken up again: a cron line in UTC, empty for never.",
+    )
+    retention_schedule: str = Field(
+        default="17 * * * *", description="When what is too old is forgotten: a cron line in UTC."
+    )
+    clock: str | None = Field(
+        default=None, description="For tests only: `START,REAL,RATE`, the clock of the schedules."
     )
 
     concurrency: int = Field(

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import psycopg
 import pytest
@@ -22,6 +23,7 @@ from worker.store import (
     reseal,
     retention,
     roles,
+    slots,
     unfinished,
 )
 from worker.store.dead_letters import WHOLE_MESSAGE, DeadLetter
@@ -93,6 +95,11 @@ def test_the_worker_can_do_all_of_its_work(logins, filled, tmp_path):
         models.activate(store, "v2")
         reseal.reseal(store)
         retention.forget(store, text_days=1, days=1)
+        held = slots.claim(store, "w", datetime.now(UTC), "w-1", fresh=True)
+        assert held is not None
+        assert slots.renew(store, held, {})
+        assert slots.finish(store, held, "done", {})
+        slots.prune(store, days=1)
         assert removal.erase(store, ["u-1"]).reflections == 3
         assert journal.counts(store).persons == 4
 
@@ -101,6 +108,8 @@ def test_the_trainer_reads_what_was_consented_to_and_nothing_else(logins, filled
     with Store.open(logins["trainer"]) as store:
         done = operator.export(store, tmp_path / "labels.jsonl")
         assert (done.events, done.people) == (1, 1)
+        slots.begin(store, {"t": datetime.now(UTC)})
+        assert slots.claim(store, "t", datetime.now(UTC), "t-1", fresh=True) is not None
     with psycopg.connect(logins["trainer"]) as connection:
         assert connection.execute("SELECT id FROM reflections").fetchall() == [("yes",)]
         assert connection.execute("SELECT reflection_id FROM labels").fetchall() == [("yes",)]
@@ -157,6 +166,7 @@ FORBIDDEN = {
         "COPY reflections TO PROGRAM 'cat'",
     ],
     "trainer": [
+        "DELETE FROM slots",
         "UPDATE reflections SET consent_training = true",
         "DELETE FROM reflections",
         "INSERT INTO labels (reflection_id, source, user_id) VALUES ('yes', 'reviewer', 'u')",

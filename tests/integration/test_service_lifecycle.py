@@ -10,10 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
 
 from tests.support.events import event
-from tests.support.service import Instance, eventually
+from tests.support.service import Instance
 from worker.client.publisher import Publisher
 from worker.events.message import LIVE, read
 from worker.events.reflection import Reflection
@@ -182,17 +181,17 @@ def test_what_the_broker_lost_is_enriched_from_the_stored_row(store: Store, bund
         ]
         deliveries.accept(store, arrivals, (), model_version=pipeline.model_version, lane=LIVE)
 
-        assert reconcile.Reconciler(stages, store).sweep() == 0
+        assert reconcile.sweep(stages, store) == 0
         lost_by = unfinished.take(
             store, Lease(owner="another"), model_version=pipeline.model_version, grace_s=0, limit=256
         )
         assert [(one.reflection, one.attempts) for one in lost_by] == [(one, 0) for one in reflections]
-        assert reconcile.Reconciler(stages, store, grace_s=0).sweep() == 0  # leased a moment ago
+        assert reconcile.sweep(stages, store, grace_s=0) == 0  # leased a moment ago
         store.transact(
             lambda cursor: cursor.execute("UPDATE deliveries SET lease_until = now() - interval '1 s'")
         )
-        assert reconcile.Reconciler(stages, store, grace_s=0).sweep() == 5
-        assert reconcile.Reconciler(stages, store, grace_s=0).sweep() == 0
+        assert reconcile.sweep(stages, store, grace_s=0) == 5
+        assert reconcile.sweep(stages, store, grace_s=0) == 0
     assert store.transact(lambda cursor: cursor.execute("SELECT count(*) FROM perceptions").fetchall()) == [
         (5,)
     ]
@@ -233,7 +232,7 @@ def test_a_lost_event_that_breaks_a_stage_is_parked_and_the_rest_of_the_sweep_wr
         Stages(pipeline, store, max_batch_size=64, max_wait_ms=1) as stages,
     ):
         accepted_and_lost(store, pipeline)
-        assert reconcile.Reconciler(stages, store, grace_s=0).sweep() == 8
+        assert reconcile.sweep(stages, store, grace_s=0) == 8
 
     assert selected(
         store,
@@ -260,21 +259,13 @@ class Stumbling(Stages):
 
 
 @pytest.mark.timeout(120)
-def test_the_reconciler_outlives_any_error_and_tells_of_it_without_text(
-    store: Store, bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(reconcile, "INTERVAL_S", 0.05)
+def test_what_a_failed_sweep_had_taken_is_free_for_the_next(store: Store, bundle: Path) -> None:
     with (
-        capture_logs() as logs,
         Pipeline.open(bundle, Settings(device_plan=("CPU",))) as pipeline,
         Stumbling(pipeline, store, max_batch_size=64, max_wait_ms=1) as stages,
     ):
         accepted_and_lost(store, pipeline)
-        with reconcile.Reconciler(stages, store, grace_s=0):
-            eventually(
-                lambda: selected(store, "SELECT count(*) FROM perceptions") == [(8,)], 30, lambda: str(logs)
-            )
-
-    (failed,) = [line for line in logs if line["event"] == "reconcile_failed"]
-    assert failed["error"] == "RuntimeError"
-    assert "canary" not in str(logs)
+        with pytest.raises(RuntimeError):
+            reconcile.sweep(stages, store, grace_s=0)
+        assert reconcile.sweep(stages, store, grace_s=0) == 8
+    assert selected(store, "SELECT count(*) FROM perceptions") == [(8,)]

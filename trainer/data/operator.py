@@ -26,13 +26,14 @@ from worker.store.persons import Opener
 from worker.store.vault import Keyring, Unopenable
 
 _AT_ONCE = 2_000
+_NEVER = datetime.max.replace(tzinfo=UTC)
 _LABELS = ("valence", "arousal", "willingness", "invoked", "expressed")
 
 # An edit makes a label about another text, unless it was given after that edit came in.
 _ROWS = """
 WITH valid AS (
     SELECT l.* FROM labels l JOIN reflections r ON r.id = l.reflection_id
-    WHERE r.revision = 1 OR l.labelled_at >= r.received_at
+    WHERE (r.revision = 1 OR l.labelled_at >= r.received_at) AND l.labelled_at <= %(until)s
 ), consented AS (
     SELECT r.id, r.user_id, r.revision, r.created_at, r.utc_offset_min, r.timezone, r.lang, r.device, r.text,
            r.sealed, r.self_valence, r.self_arousal, r.self_emotion,
@@ -46,7 +47,7 @@ WITH valid AS (
     LEFT JOIN valid s ON s.reflection_id = r.id AND s.source = 'self_report'
     LEFT JOIN valid v ON v.reflection_id = r.id AND v.source = 'reviewer'
     LEFT JOIN valid a ON a.reflection_id = r.id AND a.source = 'annotator'
-    WHERE r.consent_training AND r.deleted_at IS NULL
+    WHERE r.consent_training AND r.deleted_at IS NULL AND r.received_at <= %(until)s
 )
 SELECT * FROM (
     SELECT c.*, bool_or(num_nonnulls(valence, arousal, willingness, invoked, expressed) > 0)
@@ -94,14 +95,15 @@ def export(store: Store, out: Path, *, now: datetime | None = None) -> Export:
     return store.transact(lambda cursor: _export(cursor, out, now or datetime.now(UTC), store.keyring))
 
 
-def rows(store: Store, *, now: datetime | None = None) -> list[Labelled]:
-    """The same rows in memory, so that no file holds what people wrote; none where there is nothing. What
-    `Export` would name as left out is logged as counts."""
+def rows(store: Store, *, now: datetime | None = None, until: datetime | None = None) -> list[Labelled]:
+    """The same rows in memory, so that no file holds what people wrote; none where there is nothing. With
+    `until`, only what had arrived and been labelled by then. What `Export` would name as left out is logged
+    as counts."""
     moment = now or datetime.now(UTC)
 
     def work(cursor: Cursor) -> tuple[list[Labelled], _Left]:
         left = _Left()
-        return [row for _, row in _consented(cursor, moment, store.keyring, left)], left
+        return [row for _, row in _consented(cursor, moment, store.keyring, left, until)], left
 
     found, left = store.transact(work)
     if left.textless or left.refused:
@@ -144,12 +146,12 @@ def _export(cursor: Cursor, out: Path, now: datetime, keyring: Keyring | None) -
 
 
 def _consented(
-    cursor: Cursor, now: datetime, keyring: Keyring | None, left: _Left
+    cursor: Cursor, now: datetime, keyring: Keyring | None, left: _Left, until: datetime | None = None
 ) -> Iterator[tuple[bytes, Labelled]]:
     """Each row as a line and as it is read back."""
     with cursor.connection.cursor("labels", binary=True) as found:  # named: rows stay in the server
         found.itersize = _AT_ONCE
-        found.execute(_ROWS)
+        found.execute(_ROWS, {"until": until or _NEVER})
         assert found.description is not None
         names = [column.name for column in found.description]
         opener: Opener | None = None

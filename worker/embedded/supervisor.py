@@ -1,4 +1,5 @@
-"""A whole instance on one machine: database, broker, worker, beat and Flower, started and ended in order."""
+"""A whole instance on one machine: database, broker, worker, beat, Flower and perhaps a trainer, started and
+ended in order."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,7 +22,7 @@ from worker.embedded import rundir
 from worker.embedded.postgres import Postgres, free_port
 from worker.embedded.process import Process
 from worker.embedded.valkey import Valkey
-from worker.embedded.watch import READY_S, Watch
+from worker.embedded.watch import READY_S, Kept, Watch
 from worker.errors import ServiceMissing, UsageError
 from worker.interruption import insist, stoppable
 from worker.service.heartbeat import PULSE
@@ -29,7 +31,8 @@ from worker.settings import Settings
 from worker.store.engine import Store
 
 APP = "worker.service.celery_app:app"
-QUEUES = "reflections,reflections.bulk"
+TRAINER = "trainer.service.celery_app:app"
+QUEUES = "reflections,feltsense.upkeep,reflections.bulk"
 WORKER_STOP_S = 30.0
 STOP_S = 10.0
 CHECK_S = 0.2
@@ -47,6 +50,7 @@ class Endpoints:
     metrics_url: str
     processes: Sequence[Process] = field(repr=False)
     watch: Watch = field(repr=False)
+    kept: Sequence[Kept] = field(repr=False, default=())
 
     def addresses(self) -> dict[str, str | None]:
         """The four addresses, as in the state file."""
@@ -59,6 +63,8 @@ class Endpoints:
         end."""
         insist()
         self.watch.check()
+        for one in self.kept:
+            one.check()
         for process in self.processes:
             if process.ended is not None:
                 raise ServiceMissing(_obituary(process))
@@ -97,10 +103,13 @@ def running(
     say = console.print if console is not None else _silent
     run_dir = settings.run_dir.absolute()
     with stoppable(), ExitStack() as stack:
+        if settings.trainer:
+            _needs_extra()
         lock = stack.enter_context(rundir.claimed(run_dir))
         flower_port = _port(settings.flower_port, "FELTSENSE_FLOWER_PORT") if flower else None
         metrics_port = _port(settings.metrics_port, "FELTSENSE_METRICS_PORT")
         processes: list[Process] = []
+        kept: list[Kept] = []
         database_url, broker_url = settings.database_url, settings.broker_url
         for server in _embedded(settings, run_dir, lock):
             stack.callback(server.remove if temporary else server.stop)
@@ -129,6 +138,7 @@ def running(
             metrics_url=f"http://127.0.0.1:{metrics_port}/metrics",
             processes=processes,
             watch=worker,
+            kept=kept,
         )
         stack.callback(worker.stop, WORKER_STOP_S)
         worker.start()
@@ -138,6 +148,11 @@ def running(
             stack.callback(process.stop, STOP_S)
             process.start()
             processes.append(process)
+        if settings.trainer and not temporary:
+            for process in _trainer(chosen, run_dir / "logs", lock):
+                stack.callback(process.stop, STOP_S)
+                process.start()
+                kept.append(Kept(process, say))
         stack.enter_context(rundir.told(run_dir, endpoints.addresses()))
         yield endpoints
 
@@ -181,6 +196,54 @@ def work(settings: Settings, console: Console) -> int:
         return 0
 
 
+def train(settings: Settings, console: Console) -> int:
+    """Run one trainer and a beat of its schedules in the foreground until a signal, on the settings' broker
+    and database; the exit code. Any number of machines may do so. Their logs go to our own output.
+
+    Raises `UsageError` without broker, database or the training libraries.
+    """
+    if settings.broker_url is None or settings.database_url is None:
+        raise UsageError("a trainer by itself needs FELTSENSE_BROKER_URL and FELTSENSE_DATABASE_URL")
+    _needs_extra()
+    try:
+        with stoppable(), ExitStack() as stack:
+            kept = []
+            for process in _trainer(settings, None):
+                stack.callback(process.stop, STOP_S)
+                process.start()
+                kept.append(Kept(process, console.print))
+            while True:
+                insist()
+                for one in kept:
+                    one.check()
+                time.sleep(CHECK_S)
+    except KeyboardInterrupt:
+        return 0
+
+
+def _needs_extra() -> None:
+    if missing := [name for name in ("torch", "lightgbm", "optuna") if find_spec(name) is None]:
+        raise UsageError(
+            f"the trainer needs {', '.join(missing)}: install the extra, `pip install feltsense[train]`"
+        )
+
+
+def _trainer(settings: Settings, logs: Path | None, *keep_open: int) -> Iterator[Process]:
+    """The trainer's processes. When one is killed another goes on with its slot, so they may end at once."""
+    level = ["--loglevel", settings.log_level]
+    worker = ["worker", "--without-gossip", "--without-mingle", "--hostname", "trainer@%h", *level]
+    worker += ["--task-events"] if settings.flower else []
+    for name, arguments in {"trainer": worker, "trainer-beat": ["beat", *level]}.items():
+        yield Process(
+            name,
+            [sys.executable, "-m", "celery", "--app", TRAINER, *arguments],
+            log=None if logs is None else logs / f"{name}.log",
+            orphaned=signal.SIGKILL,
+            environment=environment(settings),
+            keep_open=keep_open,
+        )
+
+
 def _worker(settings: Settings, log: Path | None, pulse: int, *keep_open: int) -> Process:
     arguments = [
         "worker",
@@ -209,7 +272,7 @@ def _celery(settings: Settings, run_dir: Path, lock: int, *, beat: bool) -> Iter
     level = ["--loglevel", settings.log_level]
     commands = []
     if beat:
-        commands.append(("beat", ["beat", "--schedule", str(run_dir / "beat.db"), *level]))
+        commands.append(("beat", ["beat", *level]))
     if settings.flower:
         flower = ["flower", "--address=127.0.0.1", f"--port={settings.flower_port}"]
         commands.append(("flower", [*flower, f"--max_tasks={FLOWER_TASKS}"]))

@@ -97,5 +97,26 @@ class Watch:
                 return said
 
 
+class Kept:
+    """A process whose end ends nothing else (a trainer may run out of memory): it is started again after a
+    pause, as often as it takes. Use it from the main thread."""
+
+    def __init__(self, process: Process, say: Callable[[str], None]) -> None:
+        self.process = process
+        self._say = say
+        self._resume_at: float | None = None
+
+    def check(self) -> None:
+        """To be called several times a second."""
+        now = time.monotonic()
+        if self._resume_at is not None:
+            if now >= self._resume_at:
+                self.process.start()
+                self._resume_at = None
+        elif self.process.ended is not None:
+            self._say(f"The {self.process.name} ended (status {self.process.ended}); starting it again.")
+            self._resume_at = now + PAUSE_S
+
+
 _SIGNALS = range(-64, 0)
 """Exit statuses of processes that a signal ended."""

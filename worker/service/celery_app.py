@@ -7,22 +7,23 @@ stages batch what many messages bring at once; forked processes would each load 
 from __future__ import annotations
 
 import os
-import socket
 import threading
 from contextlib import ExitStack
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery, signals
-from kombu.entity import Exchange, Queue
 
 from worker.errors import FeltsenseError, UsageError
 from worker.events.message import BULK, LIVE
 from worker.observability import logging
 from worker.observability.logging import failure, logger
-from worker.service import heap, tasks, transport
+from worker.service import beat, heap, slots, tasks, transport, upkeep
+from worker.service.beat import Rota
 from worker.service.heartbeat import Pulse
 from worker.service.progress import Consumption
+from worker.service.slots import Place
+from worker.service.timetable import Clock
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,20 +31,15 @@ if TYPE_CHECKING:
 
 VISIBILITY_TIMEOUT_S = 60
 """For what a worker older than `transport` holds; what one of these holds comes back when it is dead."""
-HEALTH_CHECK_S = 25
-SILENCE = {
-    socket.TCP_KEEPIDLE: 10,
-    socket.TCP_KEEPINTVL: 5,
-    socket.TCP_KEEPCNT: 3,
-    socket.TCP_USER_TIMEOUT: 20_000,
-}
-"""A broker that vanished without a word is given up after 20 s; the kernel's own patience is hours."""
 
 
 class App(Celery):
-    """The Celery application, and the service its tasks call once the worker has opened it."""
+    """The Celery application, the service its tasks call once the worker has opened it, and what its beat
+    announces."""
 
+    rota: Rota
     service: Service | None = None
+    place: Place | None = None
 
 
 def create(settings: Settings) -> App:
@@ -52,7 +48,7 @@ def create(settings: Settings) -> App:
     consumption = Consumption(settings.broker_url or "")
     app = App("feltsense", broker=settings.broker_url, backend=None, set_as_current=False)
     app.conf.update(
-        task_queues=[_lane(LIVE), _lane(BULK)],
+        task_queues=[transport.queue(LIVE), transport.queue(upkeep.QUEUE), transport.queue(BULK)],
         task_default_queue=LIVE,
         task_serializer="json",
         accept_content=["json", "msgpack"],
@@ -65,6 +61,7 @@ def create(settings: Settings) -> App:
         worker_prefetch_multiplier=1,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
+        beat_scheduler="worker.service.beat:SlotScheduler",
         worker_cancel_long_running_tasks_on_connection_loss=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
@@ -76,15 +73,22 @@ def create(settings: Settings) -> App:
             "unacked_restore_throttle": 1,
             "queue_order_strategy": "priority",  # of the queues as listed: live first
             # The rest is kept for live messages, which would wait for bulk ones to end.
-            "most_held": {BULK: (settings.concurrency + 1) // 2},
+            # And one place is no live message's, so that upkeep is not put off by a backlog.
+            "most_held": {LIVE: max(1, settings.concurrency - 1), BULK: (settings.concurrency + 1) // 2},
             "sign": consumption.sign,
-            "socket_connect_timeout": 5,
-            "socket_keepalive": True,
-            "socket_keepalive_options": SILENCE,
-            "health_check_interval": HEALTH_CHECK_S,
+            **transport.PATIENCE,
         },
     )
     tasks.register(app)
+    clock = Clock.of(settings.clock)
+    entries = upkeep.entries(settings)
+    app.rota = Rota(entries=entries, clock=clock, open=lambda: beat.database(settings))
+
+    def place() -> Place:
+        assert app.place is not None, "the worker opens its service before it consumes"
+        return app.place
+
+    slots.register(app, dict.fromkeys(entries, False), clock, place)
     _connect(app, settings, consumption)
     return app
 
@@ -97,11 +101,6 @@ def thread_died(died: threading.ExceptHookArgs) -> None:
     name = died.thread.name if died.thread is not None else None
     logger.critical("thread_died", thread=name, **failure(died.exc_value))
     os._exit(1)
-
-
-def _lane(name: str) -> Queue:
-    # As a bare client's `send_task(queue=name)` declares it.
-    return Queue(name, Exchange(name), routing_key=name)  # type: ignore[no-untyped-call]
 
 
 def _connect(app: App, settings: Settings, consumption: Consumption) -> None:
@@ -129,6 +128,7 @@ def _connect(app: App, settings: Settings, consumption: Consumption) -> None:
             if settings.broker_url is None:
                 raise UsageError("FELTSENSE_BROKER_URL is not set; `feltsense up` sets it")
             service = app.service = held.enter_context(Service.open(settings))
+            app.place = upkeep.place(service.store, service.stages, settings)
             consumption.sign()
             held.enter_context(Pulse(lambda: not (service.stages.progress.stalled() or consumption.ended())))
         except FeltsenseError as error:
@@ -148,11 +148,13 @@ def _connect(app: App, settings: Settings, consumption: Consumption) -> None:
         # Celery waits for the task threads before it says worker_shutdown; none may wait for a lost database.
         if app.service is not None:
             app.service.stages.hurry()
+        if app.place is not None:
+            app.place.stopping.set()
 
     @signals.worker_shutdown.connect(weak=False)
     def stop(**_: Any) -> None:
         held.close()
-        app.service = None
+        app.service = app.place = None
         logger.info("worker_closed")
 
 

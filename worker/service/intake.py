@@ -20,8 +20,11 @@ from kombu.message import Message
 
 from worker.errors import Rejected
 from worker.events.message import DELETE, ENRICH, ERASE
+from worker.service.upkeep import RECONCILE, RETENTION
 
 TASKS = (ENRICH, DELETE, ERASE)
+"""What clients call."""
+_KNOWN = (*TASKS, RECONCILE, RETENTION)
 MASK = "(masked)"
 _ID = re.compile(r"[!-~]{1,155}")
 """Foreign task ids that are kept: those that cannot be somebody's sentence."""
@@ -49,7 +52,7 @@ class Intake(Consumer):
 
 
 def rewrite(message: Message) -> None:
-    """Puts a call of one of `TASKS` in the place of whatever the message holds."""
+    """Puts a call of a task that this worker has in the place of whatever the message holds."""
     headers = message.headers if isinstance(message.headers, dict) else {}
     body = message.body
     # Half a surrogate pair is no text, and still has to be parked.
@@ -98,7 +101,7 @@ def _call(headers: Mapping[str, Any], payload: object) -> tuple[str, object, lis
         )
     else:
         raise Rejected("unknown_task", "the message names no task")
-    if task not in TASKS:
+    if task not in _KNOWN:
         raise Rejected("unknown_task", f"the tasks here are {', '.join(TASKS)}")
     if not isinstance(args, list | tuple) or not isinstance(kwargs or {}, dict):
         raise Rejected("not_a_list", "the task takes one positional argument, a list")

@@ -15,9 +15,7 @@ from worker.observability import metrics
 from worker.observability.logging import logger
 from worker.service.faults import strike
 from worker.service.heartbeat import Heartbeat
-from worker.service.reconcile import Reconciler
 from worker.service.repair import Repair
-from worker.service.retention import Retention
 from worker.service.serving import Serving
 from worker.service.stages import Stages
 from worker.service.swap import Swapper
@@ -74,12 +72,7 @@ class Service:
             # Behind the stages at the end: what they cannot finish is given back.
             opened.enter_context(Heartbeat(store, stages.lease, lambda: not stages.progress.stalled()))
             opened.enter_context(stages)
-            opened.enter_context(Reconciler(stages, store))
             opened.enter_context(Repair(store, serving))
-            if settings.retention_text_days or settings.retention_days:
-                opened.enter_context(
-                    Retention(store, text_days=settings.retention_text_days, days=settings.retention_days)
-                )
             opened.enter_context(swapper)
             server, port = metrics.serve(settings.metrics_port)
             opened.callback(server.shutdown)

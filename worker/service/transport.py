@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import uuid
 from collections.abc import Callable, Mapping
 from queue import Empty
 from time import monotonic, time
 from typing import Any
 
+from kombu.entity import Exchange, Queue
 from kombu.transport import TRANSPORT_ALIASES, redis, virtual
 from redis.exceptions import OutOfMemoryError
 
@@ -25,6 +27,20 @@ FETCH_MOST = 256
 """Entries taken at once where the prefetch has no limit."""
 IDLE_WAIT_S = 0.1
 """What an idle worker waits for the first list before it looks at the others."""
+
+PATIENCE: Mapping[str, Any] = {
+    "socket_connect_timeout": 5,
+    "socket_keepalive": True,
+    # A broker that vanished without a word is given up after 20 s; the kernel's own patience is hours.
+    "socket_keepalive_options": {
+        socket.TCP_KEEPIDLE: 10,
+        socket.TCP_KEEPINTVL: 5,
+        socket.TCP_KEEPCNT: 3,
+        socket.TCP_USER_TIMEOUT: 20_000,
+    },
+    "health_check_interval": 25,
+}
+"""Transport options of every application of ours."""
 
 _ENCODINGS = (None, "base64", "utf-8")
 _OWNED = "consumer:"
@@ -251,6 +267,11 @@ def install() -> None:
     setting."""
     for scheme in ("redis", "rediss"):
         TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"
+
+
+def queue(name: str) -> Queue:
+    """A queue as a bare client's `send_task(queue=name)` declares it."""
+    return Queue(name, Exchange(name), routing_key=name)  # type: ignore[no-untyped-call]
 
 
 def readable(entry: bytes) -> bytes:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, cast
@@ -181,6 +182,21 @@ class Store:
             break
         # Raised outside the handlers: a chained psycopg error would carry the refused values into tracebacks.
         raise failure
+
+    @contextmanager
+    def locked(self, name: str) -> Iterator[bool]:
+        """Whether nobody else held the lock `name`; if so, it is ours while the block runs, on a connection
+        of its own, and free when this process dies."""
+        pooled = self._engine.raw_connection()
+        connection = cast(psycopg.Connection[tuple[Any, ...]], pooled.driver_connection)
+        try:
+            found = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (name,))
+            held = found.fetchone() == (True,)
+            connection.commit()
+            yield held
+        finally:
+            pooled.invalidate()  # the session's end frees the lock, also where its server has gone
+            pooled.close()
 
     def _attempt(self, work: Callable[[Cursor], T]) -> T:
         pooled = self._engine.raw_connection()

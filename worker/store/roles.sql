@@ -39,13 +39,14 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON
     reflections, traces, perceptions, deliveries, dead_letters, persons, repairs TO feltsense_worker;
 GRANT SELECT, INSERT, UPDATE ON model_versions TO feltsense_worker;
 GRANT SELECT, INSERT ON model_events TO feltsense_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON slots TO feltsense_worker;
 GRANT SELECT, DELETE ON labels, reviews TO feltsense_worker;
 GRANT SELECT ON current_perceptions, daily_mood, risk_queue, alembic_version TO feltsense_worker;
 GRANT USAGE ON SEQUENCE dead_letters_id_seq, repairs_id_seq, model_events_id_seq TO feltsense_worker;
 
 -- The trainer reads what people consented to and nothing else of them (see the policies), and keeps its books.
 GRANT SELECT ON reflections, labels, persons, consented_perceptions, alembic_version TO feltsense_trainer;
-GRANT SELECT, INSERT, UPDATE ON model_versions, training_runs TO feltsense_trainer;
+GRANT SELECT, INSERT, UPDATE ON model_versions, training_runs, slots TO feltsense_trainer;
 GRANT SELECT, INSERT ON model_events TO feltsense_trainer;
 GRANT USAGE ON SEQUENCE training_runs_id_seq, model_events_id_seq TO feltsense_trainer;
 

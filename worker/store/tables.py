@@ -391,3 +391,25 @@ class ReviewRow(Base):
     decision: Mapped[str]
     note: Mapped[str | None]
     reviewed_at: Mapped[Stamped]
+
+
+class SlotRow(Base):
+    """One scheduled time of one task: the insertion of its row is the right to run it. Its owner renews
+    `heartbeat`; one whose owner fell silent is taken over, which counts as another of `attempts`."""
+
+    __tablename__ = "slots"
+    __table_args__ = (
+        _one_of("state", "running", "done", "skipped", "failed"),
+        Index("slots_running_idx", "heartbeat", postgresql_where=text("state = 'running'")),
+    )
+
+    name: Mapped[Key]
+    slot: Mapped[datetime] = mapped_column(primary_key=True)
+    owner: Mapped[Identifier | None]
+    state: Mapped[str]
+    attempts: Mapped[int] = mapped_column(server_default=text("1"))
+    heartbeat: Mapped[Stamped]
+    progress: Mapped[Object] = mapped_column(server_default=NOTHING)
+    detail: Mapped[Object] = mapped_column(server_default=NOTHING)
+    began_at: Mapped[Stamped]
+    finished_at: Mapped[datetime | None]
