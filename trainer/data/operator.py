@@ -68,9 +68,9 @@ _UNREVIEWED = "SELECT count(*) FROM awaiting_review WHERE consent_training"
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Export:
     """What was written: `events`, of which `labelled` carry a label (the others are their writers' history),
-    and `people`. What was left out: `textless` (the text was dropped), `unreviewed` ones of high risk, `stale`
-    labels of an earlier revision, and `refused` rows with their reasons (no key opens the text, or a broken
-    label), by id."""
+    and `people`. What was left out: `textless` (the text was dropped), `unreviewed` ones of high risk,
+    `stale` labels of an earlier revision, and `refused` rows with their reasons (no key opens the text, or a
+    broken label), by id."""
 
     events: int
     labelled: int

@@ -102,8 +102,8 @@ WITH waiting AS MATERIALIZED (
     JOIN reflections r ON r.id = q.reflection_id AND r.revision = q.revision
     WHERE q.level = ANY(%(levels)s) AND NOT q.reviewed AND num_nonnulls(r.text, r.sealed) = 1
 ), offered AS (
-    SELECT w.*, c.id AS case_id, (own.until > now() AND own.skipped_at IS NULL) IS TRUE AS in_hand, own.skipped_at,
-           given.verdicts,
+    SELECT w.*, c.id AS case_id, own.skipped_at, given.verdicts,
+           (own.until > now() AND own.skipped_at IS NULL) IS TRUE AS in_hand,
            (SELECT count(*) FROM review_claims k WHERE k.case_id = c.id AND k.reviewer <> %(reviewer)s
                 AND k.until > now() AND k.skipped_at IS NULL) AS others
     FROM waiting w
