@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 import typer
 
-from worker.commands import dead_letters, privacy
+from worker.commands import dead_letters, privacy, review
 from worker.commands.configured import opened
 from worker.commands.configured import settings as _settings
 from worker.commands.work import work
@@ -48,6 +48,7 @@ app.add_typer(bundles, name="bundle")
 app.command()(work)
 app.add_typer(dead_letters.commands(PLAIN), name="dead-letters")
 app.add_typer(privacy.commands(PLAIN))
+app.add_typer(review.commands(PLAIN), name="review")
 
 
 class Lane(StrEnum):

@@ -127,8 +127,8 @@ def test_a_reader_sees_values_without_a_text_and_a_reviewer_the_texts_at_risk(lo
 
 def test_the_reviewers_tool_can_do_all_of_its_work(store, logins, filled):
     reviewers(store, "ann", "bo", "cy")
-    accept(store, [arrival(reflection("risk", "u-risk", revision=2), message_id="m-2", screen=risk("high", 0.9))],
-           [], model_version=VERSION, lane="live")  # fmt: skip
+    edit = arrival(reflection("risk", "u-risk", revision=2), message_id="m-2", screen=risk("high", 0.9))
+    accept(store, [edit], [], model_version=VERSION, lane="live")
     with Store.open(logins["reviewer"]) as tool:
         reviews.skip(tool, reviews.next_case(tool, "ann").id, "ann")
         read(tool, "ann", "watch", "abuse", note="a note")
@@ -143,7 +143,8 @@ def test_the_trainer_does_not_see_high_risk_before_two_have_read_it(store, datab
     with psycopg.connect(database_url) as connection:
         connection.execute("UPDATE reflections SET consent_training = true")
         connection.execute(
-            "INSERT INTO labels (reflection_id, source, user_id, valence) VALUES ('risk', 'annotator', 'u', .5)"
+            "INSERT INTO labels (reflection_id, source, user_id, valence)"
+            " VALUES ('risk', 'annotator', 'u', .5)"
         )
 
     def seen():

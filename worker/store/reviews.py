@@ -68,6 +68,7 @@ class Case:
     user_id: str
     revision: int
     created_at: datetime
+    lang: str | None
     level: str
     flags: frozenset[str]
     opened: bool
@@ -133,8 +134,8 @@ ON CONFLICT (case_id, reviewer) DO UPDATE SET kind = excluded.kind, until = excl
 """
 
 _CASE = """
-SELECT c.id, k.kind, c.reflection_id, r.user_id, c.revision, r.created_at, q.level, q.flags, q.thresholds,
-       k.opened_at, k.until > now(), k.skipped_at, r.revision, r.text, r.sealed, c.settled_at
+SELECT c.id, k.kind, c.reflection_id, r.user_id, c.revision, r.created_at, r.lang, q.level, q.flags,
+       q.thresholds, k.opened_at, k.until > now(), k.skipped_at, r.revision, r.text, r.sealed, c.settled_at
 FROM review_claims k
 JOIN review_cases c ON c.id = k.case_id
 JOIN reflections r ON r.id = c.reflection_id AND r.deleted_at IS NULL
@@ -370,7 +371,7 @@ def _case(cursor: Cursor, case_id: UUID, reviewer: str) -> tuple[Case, tuple[str
     row = cursor.execute(_CASE, (case_id, reviewer)).fetchone()
     if row is None:
         raise ReviewRefused("this case is not in your hands: ask for the next one")
-    (id_, kind, reflection_id, user_id, revision, created_at, level, flags, thresholds, opened_at, live,
+    (id_, kind, reflection_id, user_id, revision, created_at, lang, level, flags, thresholds, opened_at, live,
      skipped_at, newest, text, sealed, settled_at) = row  # fmt: skip
     if newest != revision:
         raise ReviewRefused("the text was edited meanwhile: its new form comes as a new case")
@@ -383,6 +384,7 @@ def _case(cursor: Cursor, case_id: UUID, reviewer: str) -> tuple[Case, tuple[str
         user_id=user_id,
         revision=revision,
         created_at=created_at,
+        lang=lang,
         level=level or "none",
         flags=frozenset(f for f, score in (flags or {}).items() if score >= (thresholds or {}).get(f, 1.0)),
         opened=opened_at is not None,
