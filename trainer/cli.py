@@ -93,7 +93,11 @@ def labels(
         done = export(store, out)
     for problem in done.refused:
         typer.echo(problem, err=True)
-    left = {"without text": done.textless, "older labels of edited texts": done.stale}
+    left = {
+        "without text": done.textless,
+        "of high risk and not reviewed": done.unreviewed,
+        "older labels of edited texts": done.stale,
+    }
     told = "".join(f"; left out: {count} {what}" for what, count in left.items() if count)
     rejected = f", {len(done.refused)} rejected" if done.refused else ""
     typer.echo(

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 import typer
 
-from worker.commands import dead_letters, privacy, registry
+from worker.commands import dead_letters, privacy, registry, review
 from worker.commands.configured import opened
 from worker.commands.configured import settings as _settings
 from worker.commands.work import work
@@ -49,6 +49,7 @@ app.command()(work)
 app.add_typer(dead_letters.commands(PLAIN), name="dead-letters")
 app.add_typer(privacy.commands(PLAIN))
 app.add_typer(registry.commands(PLAIN))
+app.add_typer(review.commands(PLAIN), name="review")
 
 
 class Lane(StrEnum):

@@ -189,6 +189,24 @@ class Settings(BaseSettings):
         default=4, ge=1, le=64, description="Questions under way to the endpoint at once."
     )
 
+    risk_thresholds: Annotated[dict[str, float], NoDecode, BeforeValidator(_paired)] | None = Field(
+        default=None,
+        description="Scores from which a risk flag counts, as `abuse=0.4,self_harm=0.5`, instead of the"
+        " bundle's; see docs/risk.md.",
+    )
+    review_level: Literal["high", "medium"] = Field(
+        default="high", description="Lowest risk level that is given to reviewers."
+    )
+    review_weekly_cap: int = Field(
+        default=50, ge=1, le=1000, description="Most texts a reviewer may open within seven days."
+    )
+    review_help: str | None = Field(
+        default=None, description="Helplines and what to do on `act now`, shown to reviewers as it is."
+    )
+    review_port: int = Field(
+        default=8765, ge=0, le=65535, description="Port of the review page on 127.0.0.1; 0 picks a free one."
+    )
+
     flower: bool = Field(default=True, description="`feltsense up` also starts Flower.")
     flower_port: int = Field(
         default=5555, ge=0, le=65535, description="Flower's port on 127.0.0.1; 0 picks a free one."

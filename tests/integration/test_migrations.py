@@ -18,7 +18,7 @@ from tests.support.appraisals import admit, enrich, reflection
 from worker.store import journal
 from worker.store.engine import MIGRATIONS, Store
 
-VIEWS = ("consented_perceptions", "current_perceptions", "daily_mood", "risk_queue")
+VIEWS = ("consented_perceptions", "current_perceptions", "daily_mood", "risk_queue", "awaiting_review")
 
 
 @pytest.fixture
@@ -64,6 +64,13 @@ def fill(store: Store, url: str) -> None:
         connection.execute(
             "INSERT INTO reviews (reflection_id, revision, reviewer, decision) VALUES ('r0', 1, 'x', 'read')"
         )
+        connection.execute("INSERT INTO reviewers (name, password) VALUES ('ann', 'x')")
+        connection.execute("INSERT INTO review_cases (reflection_id, revision) VALUES ('r0', 1)")
+        connection.execute(
+            "INSERT INTO review_claims (case_id, reviewer, kind, until)"
+            " SELECT id, 'ann', 'review', now() FROM review_cases"
+        )
+        connection.execute("INSERT INTO review_log (actor, action, detail) VALUES ('ann', 'opened', '{}')")
         connection.execute(
             "INSERT INTO repairs (user_id, model_version, changed_at, cause) VALUES ('u', 'v', now(), 'r0')"
         )

@@ -12,6 +12,7 @@ from sqlalchemy import make_url
 
 from tests.support.appraisals import VERSION, admit, arrival, enrich, place, reflection, risk
 from tests.support.program import feltsense
+from tests.support.reviews import read, reviewers
 from trainer.data import operator
 from worker.errors import ServiceMissing
 from worker.store import (
@@ -22,6 +23,8 @@ from worker.store import (
     repairs,
     reseal,
     retention,
+    review_log,
+    reviews,
     roles,
     slots,
     unfinished,
@@ -127,11 +130,44 @@ def test_a_reader_sees_values_without_a_text_and_a_reviewer_the_texts_at_risk(lo
         assert connection.execute("SELECT id FROM reflections").fetchall() == [("risk",)]
         assert connection.execute("SELECT reflection_id FROM risk_queue").fetchall() == [("risk",)]
         connection.execute(
-            "INSERT INTO reviews (reflection_id, revision, reviewer, decision) VALUES ('risk', 1, 'x', 'y')"
-        )
-        connection.execute(
             "INSERT INTO labels (reflection_id, source, user_id, valence) VALUES ('risk', 'reviewer', 'u', 0)"
         )
+
+
+def test_the_reviewers_tool_can_do_all_of_its_work(store, logins, filled):
+    reviewers(store, "ann", "bo", "cy")
+    edit = arrival(reflection("risk", "u-risk", revision=2), message_id="m-2", screen=risk("high", 0.9))
+    accept(store, [edit], [], model_version=VERSION, lane="live")
+    with Store.open(logins["reviewer"]) as tool:
+        reviews.skip(tool, reviews.next_case(tool, "ann").id, "ann")
+        read(tool, "ann", "watch", "abuse", note="a note")
+        read(tool, "bo", "no_risk")
+        read(tool, "cy", "act_now")
+        assert (reviews.waiting(tool).settled, len(reviews.pairs(tool))) == (1, 1)
+        assert reviews.password_of(tool, "ann") is not None
+        assert review_log.verify(tool).entries == 3 + 7
+
+
+def test_the_trainer_does_not_see_high_risk_before_two_have_read_it(store, database_url, logins, filled):
+    with psycopg.connect(database_url) as connection:
+        connection.execute("UPDATE reflections SET consent_training = true")
+        connection.execute(
+            "INSERT INTO labels (reflection_id, source, user_id, valence)"
+            " VALUES ('risk', 'annotator', 'u', .5)"
+        )
+
+    def seen():
+        with psycopg.connect(logins["trainer"]) as connection:
+            texts = connection.execute("SELECT id FROM reflections WHERE text IS NOT NULL").fetchall()
+            labels = connection.execute("SELECT DISTINCT reflection_id FROM labels").fetchall()
+        return {key for (key,) in texts}, {key for (key,) in labels}
+
+    assert seen() == ({"yes", "no"}, {"yes", "no"})
+    reviewers(store, "ann", "bo")
+    read(store, "ann", "watch")
+    assert seen() == ({"yes", "no"}, {"yes", "no"})
+    read(store, "bo", "watch")
+    assert seen() == ({"yes", "no", "risk"}, {"yes", "no", "risk"})
 
 
 def test_the_migrator_owns_a_database_of_its_own_making(postgres, logins):
@@ -157,6 +193,9 @@ FORBIDDEN = {
         "DELETE FROM model_versions",
         "INSERT INTO reviews (reflection_id, revision, reviewer, decision) VALUES ('risk', 1, 'x', 'y')",
         "UPDATE reviews SET decision = 'x'",
+        "INSERT INTO review_log (actor, action, detail) VALUES ('x', 'y', '{}')",
+        "SELECT password FROM reviewers",
+        "UPDATE review_cases SET decision = 'watch'",
         "INSERT INTO labels (reflection_id, source, user_id) VALUES ('no', 'reviewer', 'u')",
         "UPDATE labels SET valence = 1",
         "UPDATE alembic_version SET version_num = 'x'",
@@ -173,6 +212,7 @@ FORBIDDEN = {
         "UPDATE labels SET valence = 1",
         "SELECT * FROM dead_letters",
         "SELECT * FROM reviews",
+        "SELECT * FROM review_log",
         "SELECT * FROM risk_queue",
         "SELECT * FROM perceptions",
         "UPDATE persons SET kids = '{}'",
@@ -187,12 +227,21 @@ FORBIDDEN = {
         "SELECT * FROM persons",
         "SELECT * FROM labels",
         "SELECT * FROM reviews",
+        "SELECT * FROM review_log",
+        "SELECT * FROM awaiting_review",
         "CREATE TABLE x (y int)",
         "CREATE TEMP TABLE x (y int)",
     ],
     "reviewer": [
         "UPDATE reviews SET decision = 'x'",
         "DELETE FROM reviews",
+        "UPDATE review_log SET detail = ''",
+        "DELETE FROM review_log",
+        "TRUNCATE review_log",
+        "ALTER TABLE review_log DISABLE TRIGGER ALL",
+        "INSERT INTO reviewers (name, password) VALUES ('eve', 'x')",
+        "UPDATE reviewers SET password = 'x'",
+        "DELETE FROM review_cases",
         "DELETE FROM labels",
         "INSERT INTO labels (reflection_id, source, user_id) VALUES ('risk', 'self_report', 'u')",
         "UPDATE reflections SET text = 'x'",

@@ -373,7 +373,8 @@ def test_the_risk_queue_puts_the_unreviewed_first_then_the_graver_then_the_highe
     settle(store, appraisals, place, model_version=VERSION, timings=[{}] * 5)
     with psycopg.connect(database_url) as connection:
         connection.execute(
-            "INSERT INTO reviews (reflection_id, revision, reviewer, decision) VALUES ('e', 1, 'x', 'called')"
+            "INSERT INTO review_cases (reflection_id, revision, settled_at, decision)"
+            " VALUES ('e', 1, now(), 'watch')"
         )
         queue = [key for (key,) in connection.execute("SELECT reflection_id FROM risk_queue").fetchall()]
     assert queue == ["c", "b", "a", "e"]
@@ -412,9 +413,11 @@ def test_erasing_a_person_leaves_no_row_of_theirs_and_names_the_bundles(store, d
         connection.execute(
             "INSERT INTO reviews (reflection_id, revision, reviewer, decision) VALUES ('a', 1, 'x', 'called')"
         )
+        connection.execute("INSERT INTO review_cases (reflection_id, revision) VALUES ('a', 1)")
     erased = removal.erase(store, ["gone", "nobody"])
     assert (erased.reflections, erased.trained_versions) == (1, (VERSION,))
-    for table in ("reflections", "traces", "perceptions", "deliveries", "dead_letters", "labels", "reviews"):
+    for table in ("reflections", "traces", "perceptions", "deliveries", "dead_letters", "labels", "reviews",
+                  "review_cases"):  # fmt: skip
         key = "id" if table == "reflections" else "reflection_id"
         assert one_of(database_url, f"SELECT count(*) FROM {table} WHERE {key} = 'a'") == 0, table
     assert [person.user_id for person in journal.users(store)] == ["stays"]

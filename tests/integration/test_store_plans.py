@@ -111,7 +111,7 @@ def test_the_current_perception_of_one_reflection_comes_through_the_key(full_url
 
 def test_the_risk_queue_reads_only_risky_rows(full_url):
     plan = as_reader(full_url, "SELECT * FROM risk_queue LIMIT 20")
-    assert scanned(plan) <= {"reviews", "model_versions"}
+    assert scanned(plan) <= {"review_cases", "model_versions"}
     assert "perceptions_risk_idx" in plan
     assert "reflections_screen_idx" in plan
 

@@ -2,7 +2,8 @@
 JSONL.
 
 They enter the journey where the public corpora do, as source `operator`. Nobody's row leaves without
-`consent.training`, a deleted or erased one is not there any more, and an edited one counts as it reads now.
+`consent.training`, none of high risk before two reviewers' verdict on it, a deleted or erased one is not
+there any more, and an edited one counts as it reads now.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from worker.store.vault import Keyring, Unopenable
 
 _AT_ONCE = 2_000
 _NEVER = datetime.max.replace(tzinfo=UTC)
-_LABELS = ("valence", "arousal", "willingness", "invoked", "expressed")
+_LABELS = ("valence", "arousal", "willingness", "invoked", "expressed", "risk")
 
 # An edit makes a label about another text, unless it was given after that edit came in.
 _ROWS = """
@@ -42,15 +43,17 @@ WITH valid AS (
            coalesce(s.willingness, v.willingness, a.willingness) AS willingness,
            coalesce(nullif(s.invoked, '{}'), nullif(r.self_emotion, '{}'), nullif(v.invoked, '{}'),
                     nullif(a.invoked, '{}')) AS invoked,
-           coalesce(v.expressed, a.expressed, s.expressed) AS expressed
+           coalesce(v.expressed, a.expressed, s.expressed) AS expressed,
+           coalesce(v.risk, a.risk) AS risk
     FROM reflections r
     LEFT JOIN valid s ON s.reflection_id = r.id AND s.source = 'self_report'
     LEFT JOIN valid v ON v.reflection_id = r.id AND v.source = 'reviewer'
     LEFT JOIN valid a ON a.reflection_id = r.id AND a.source = 'annotator'
     WHERE r.consent_training AND r.deleted_at IS NULL AND r.received_at <= %(until)s
+      AND NOT EXISTS (SELECT FROM awaiting_review w WHERE w.reflection_id = r.id)
 )
 SELECT * FROM (
-    SELECT c.*, bool_or(num_nonnulls(valence, arousal, willingness, invoked, expressed) > 0)
+    SELECT c.*, bool_or(num_nonnulls(valence, arousal, willingness, invoked, expressed, risk) > 0)
                 OVER (PARTITION BY user_id) AS told
     FROM consented c
 ) rows WHERE told ORDER BY user_id, created_at, id
@@ -61,17 +64,21 @@ SELECT count(*) FROM labels l JOIN reflections r ON r.id = l.reflection_id
 WHERE r.consent_training AND r.deleted_at IS NULL AND r.revision > 1 AND l.labelled_at < r.received_at
 """
 
+_UNREVIEWED = "SELECT count(*) FROM awaiting_review WHERE consent_training"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Export:
     """What was written: `events`, of which `labelled` carry a label (the others are their writers' history),
-    and `people`. What was left out: `textless` (the text was dropped), `stale` labels of an earlier revision,
-    and `refused` rows with their reasons (no key opens the text, or a broken label), by id."""
+    and `people`. What was left out: `textless` (the text was dropped), `unreviewed` ones of high risk,
+    `stale` labels of an earlier revision, and `refused` rows with their reasons (no key opens the text, or a
+    broken label), by id."""
 
     events: int
     labelled: int
     people: int
     textless: int
+    unreviewed: int
     stale: int
     refused: tuple[str, ...]
 
@@ -118,8 +125,7 @@ def joined(given: Sequence[Labelled], own: Sequence[Labelled]) -> list[Labelled]
 
 
 def _export(cursor: Cursor, out: Path, now: datetime, keyring: Keyring | None) -> Export:
-    counted = cursor.execute(_STALE).fetchone()
-    assert counted is not None
+    stale, unreviewed = (cursor.execute(query).fetchall()[0][0] for query in (_STALE, _UNREVIEWED))
     people: set[str] = set()
     left = _Left()
     events = with_label = 0
@@ -132,7 +138,7 @@ def _export(cursor: Cursor, out: Path, now: datetime, keyring: Keyring | None) -
             people.add(read.reflection.user_id)
             yield line + b"\n"
         if not with_label:
-            raise TrainerError(_nothing(left.textless, left.refused))
+            raise TrainerError(_nothing(left.textless, unreviewed, left.refused))
 
     write_whole(out, lines(), mode=0o600)
     return Export(
@@ -140,7 +146,8 @@ def _export(cursor: Cursor, out: Path, now: datetime, keyring: Keyring | None) -
         labelled=with_label,
         people=len(people),
         textless=left.textless,
-        stale=counted[0],
+        unreviewed=unreviewed,
+        stale=stale,
         refused=tuple(left.refused),
     )
 
@@ -199,11 +206,16 @@ def _label(name: str, value: Any) -> Any:
     return value
 
 
-def _nothing(textless: int, refused: Sequence[str]) -> str:
+def _nothing(textless: int, unreviewed: int, refused: Sequence[str]) -> str:
     if textless:
         return (
             f"none of the {textless} reflections with consent and a label has its text: it was dropped "
             "(FELTSENSE_STORE_TEXT=drop). Labels need what was written; keep the text from now on"
+        )
+    if unreviewed and not refused:
+        return (
+            f"{unreviewed} high-risk reflections with consent have not been reviewed by two people, and there"
+            " is nothing else; see `feltsense review`"
         )
     if refused:
         return f"all {len(refused)} reflections were refused, the first: {refused[0]}"

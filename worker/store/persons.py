@@ -19,6 +19,7 @@ from worker.store.vault import (
     Locker,
     Unopenable,
     person_digest,
+    place_of_note,
     place_of_payload,
     place_of_text,
 )
@@ -113,6 +114,14 @@ def _offered(people: Sequence[bytes], keyring: Keyring | None) -> dict[str, Any]
     }
 
 
+def locker_of(cursor: Cursor, user_id: str) -> Locker:
+    """The person's data keys as they are stored, none for somebody unknown; locks nothing."""
+    person = person_digest(user_id)
+    query = "SELECT kids, wrapped FROM persons WHERE person = %s"
+    row = cursor.execute(query, (person,)).fetchone()
+    return Locker(person=person, kids=row[0], wrapped=row[1]) if row else Locker(person=person)
+
+
 def recall(
     cursor: Cursor, user_ids: Iterable[str], keyring: Keyring | None, known: Acquaintances
 ) -> dict[str, Locker]:
@@ -175,6 +184,21 @@ class Opener:
         if payload is None or not sealed:
             return payload
         return self._open(user_id or NOBODY, payload, place_of_payload(message_id, position))
+
+    def note(
+        self,
+        reviewer: str,
+        note: str | None,
+        sealed: bytes | None,
+        *,
+        id: str,  # noqa: A002 - as above
+        revision: int,
+        user_id: str,
+    ) -> str | None:
+        """A reviewer's note on a row of `reflections`; None where there is none. Raises `Unopenable`."""
+        if sealed is None:
+            return note
+        return self._open(user_id, sealed, place_of_note(id, revision, reviewer)).decode()
 
     def _open(self, user_id: str, sealed: bytes, place: bytes) -> bytes:
         person = person_digest(user_id)

@@ -84,6 +84,7 @@ def _delete(cursor: Cursor, ids: list[str], places: Mapping[str, Place]) -> Dele
     cursor.execute("DELETE FROM perceptions WHERE reflection_id = ANY(%s)", (gone,))
     cursor.execute("DELETE FROM labels WHERE reflection_id = ANY(%s)", (gone,))
     cursor.execute("DELETE FROM reviews WHERE reflection_id = ANY(%s)", (gone,))
+    cursor.execute("DELETE FROM review_cases WHERE reflection_id = ANY(%s)", (gone,))
     cursor.execute("DELETE FROM dead_letters WHERE reflection_id = ANY(%s)", (gone,))
     cursor.execute(_FINISH, (gone,))
     repaired: set[str] = set()

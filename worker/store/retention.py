@@ -35,6 +35,15 @@ _DROP = {
     "payloads": "UPDATE dead_letters SET payload = NULL, sealed = false",
 }
 
+_WITH_NOTES = """
+WITH dropped AS ({} RETURNING id), notes AS (
+    UPDATE reviews v SET note = NULL, sealed = NULL FROM dropped d
+    WHERE v.reflection_id = d.id AND num_nonnulls(v.note, v.sealed) > 0
+)
+SELECT id FROM dropped
+"""
+"""A reviewer's note may quote the text."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Forgotten:
@@ -83,6 +92,8 @@ def count(store: Store, *, text_days: int | None, days: int | None) -> Forgotten
 def _drop(cursor: Cursor, *, kind: str, days: int, at_once: int) -> int:
     _allow_scans(cursor)
     query = f"{_DROP[kind]} WHERE id IN ({_CHOSEN[kind]} LIMIT %(at_once)s FOR UPDATE SKIP LOCKED)"
+    if kind == "texts":
+        query = _WITH_NOTES.format(query)
     return cursor.execute(query, {"days": days, "at_once": at_once}).rowcount
 
 

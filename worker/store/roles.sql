@@ -40,12 +40,15 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON
 GRANT SELECT, INSERT, UPDATE ON model_versions TO feltsense_worker;
 GRANT SELECT, INSERT ON model_events TO feltsense_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON slots TO feltsense_worker;
-GRANT SELECT, DELETE ON labels, reviews TO feltsense_worker;
+GRANT SELECT, DELETE ON labels, reviews, review_cases TO feltsense_worker;
+GRANT UPDATE (note, sealed) ON reviews TO feltsense_worker; -- a note goes with the text it speaks of
 GRANT SELECT ON current_perceptions, daily_mood, risk_queue, alembic_version TO feltsense_worker;
 GRANT USAGE ON SEQUENCE dead_letters_id_seq, repairs_id_seq, model_events_id_seq TO feltsense_worker;
 
 -- The trainer reads what people consented to and nothing else of them (see the policies), and keeps its books.
-GRANT SELECT ON reflections, labels, persons, consented_perceptions, alembic_version TO feltsense_trainer;
+-- A high-risk text is not there for it until two people have read it and it is settled.
+GRANT SELECT ON reflections, labels, persons, consented_perceptions, awaiting_review, alembic_version
+    TO feltsense_trainer;
 GRANT SELECT, INSERT, UPDATE ON model_versions, training_runs, slots TO feltsense_trainer;
 GRANT SELECT, INSERT ON model_events TO feltsense_trainer;
 GRANT USAGE ON SEQUENCE training_runs_id_seq, model_events_id_seq TO feltsense_trainer;
@@ -53,9 +56,13 @@ GRANT USAGE ON SEQUENCE training_runs_id_seq, model_events_id_seq TO feltsense_t
 -- A reader sees values, never a text; views look with their owner's eyes.
 GRANT SELECT ON current_perceptions, daily_mood TO feltsense_reader;
 
--- A reviewer reads the texts that ask for a human and adds a verdict; a verdict once given stays.
-GRANT SELECT ON risk_queue, current_perceptions, reflections, persons, reviews TO feltsense_reviewer;
-GRANT INSERT ON reviews TO feltsense_reviewer;
+-- The reviewers' tool reads the texts that ask for a human and adds verdicts; a verdict once given stays, and so
+-- does every entry of the log. Accounts are the owner's to make.
+GRANT SELECT ON risk_queue, current_perceptions, reflections, persons, reviews, reviewers TO feltsense_reviewer;
+GRANT SELECT, INSERT ON reviews, review_log TO feltsense_reviewer;
+GRANT SELECT, INSERT ON review_cases TO feltsense_reviewer;
+GRANT UPDATE (settled_at, decision, flags) ON review_cases TO feltsense_reviewer;
+GRANT SELECT, INSERT, UPDATE, DELETE ON review_claims TO feltsense_reviewer;
 GRANT SELECT, INSERT, UPDATE ON labels TO feltsense_reviewer;
 GRANT USAGE ON SEQUENCE reviews_id_seq TO feltsense_reviewer;
 
@@ -70,7 +77,8 @@ DROP POLICY IF EXISTS trainer_consented ON labels;
 DROP POLICY IF EXISTS reviewer_own ON labels;
 CREATE POLICY worker_all ON reflections TO feltsense_worker USING (true);
 CREATE POLICY trainer_consented ON reflections FOR SELECT TO feltsense_trainer
-    USING (consent_training AND deleted_at IS NULL);
+    USING (consent_training AND deleted_at IS NULL
+           AND NOT EXISTS (SELECT FROM awaiting_review a WHERE a.reflection_id = reflections.id));
 CREATE POLICY reviewer_at_risk ON reflections FOR SELECT TO feltsense_reviewer
     USING (deleted_at IS NULL AND id IN (SELECT reflection_id FROM risk_queue));
 CREATE POLICY worker_all ON labels TO feltsense_worker USING (true);

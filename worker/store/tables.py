@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from typing import Annotated, Any, ClassVar
+from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
@@ -153,7 +154,8 @@ class PerceptionRow(Base):
     """The seven variables of one reflection under one model version; `revision` is the one they were read
     from.
 
-    `risk_score` is the highest uncalibrated flag: calibration flattens ranks, and the risk queue needs them.
+    `risk_score` is the highest uncalibrated score of the flags that make the level (`worker.risk.level`):
+    calibration flattens ranks, and the risk queue needs them.
     `repaired_by`: the reflections whose arrival, edit or removal the last repair answered.
     """
 
@@ -299,6 +301,7 @@ class LabelRow(Base):
     willingness: Mapped[float | None]
     invoked: Mapped[list[str] | None]
     expressed: Mapped[list[str] | None]
+    risk: Mapped[dict[str, Any] | None]
     labelled_at: Mapped[Stamped]
 
 
@@ -373,13 +376,78 @@ class TrainingRunRow(Base):
     finished_at: Mapped[datetime | None]
 
 
+class ReviewerRow(Base):
+    """Somebody who reads risky reflections; `password` is what `worker.review.passwords` makes of one."""
+
+    __tablename__ = "reviewers"
+    __table_args__ = (CheckConstraint("name ~ '^[a-z0-9][a-z0-9._-]{0,63}$'", name="name"),)
+
+    name: Mapped[Key]
+    password: Mapped[str]
+    added_at: Mapped[Stamped]
+    closed_at: Mapped[datetime | None]
+
+
+class ReviewCaseRow(Base):
+    """One revision to be read by two, and what came of it. Its random id is what the log knows it by: when
+    the reflection goes, nothing leads from the log to it."""
+
+    __tablename__ = "review_cases"
+    __table_args__ = (
+        UniqueConstraint("reflection_id", "revision"),
+        CheckConstraint(
+            "(settled_at IS NULL) = (decision IS NULL) AND decision IN ('act_now', 'watch', 'no_risk')",
+            name="decision",
+        ),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=text("gen_random_uuid()"))
+    reflection_id: Mapped[str] = mapped_column(
+        Text(collation="C"), ForeignKey("reflections.id", ondelete="CASCADE")
+    )
+    revision: Mapped[int]
+    made_at: Mapped[Stamped]
+    settled_at: Mapped[datetime | None]
+    decision: Mapped[str | None]
+    flags: Mapped[list[str] | None]
+
+
+class ReviewClaimRow(Base):
+    """Who has a case in hand, and until when."""
+
+    __tablename__ = "review_claims"
+    __table_args__ = (_one_of("kind", "review", "adjudication"),)
+
+    case_id: Mapped[UUID] = mapped_column(ForeignKey("review_cases.id", ondelete="CASCADE"), primary_key=True)
+    reviewer: Mapped[str] = mapped_column(Text(collation="C"), ForeignKey("reviewers.name"), primary_key=True)
+    kind: Mapped[str]
+    until: Mapped[datetime]
+    opened_at: Mapped[datetime | None]
+    skipped_at: Mapped[datetime | None]
+
+
 class ReviewRow(Base):
-    """A reviewer read this revision of a risky reflection."""
+    """What a reader said of this revision, once and for all: one of two blind ones (`review`), or who decided
+    between them (`adjudication`). `single` is from before there were two."""
 
     __tablename__ = "reviews"
     __table_args__ = (
         CheckConstraint("revision >= 1", name="revision"),
+        CheckConstraint(
+            "kind = 'single' OR (kind IN ('review', 'adjudication')"
+            " AND decision IN ('act_now', 'watch', 'no_risk'))",
+            name="kind",
+        ),
+        CheckConstraint("num_nonnulls(note, sealed) <= 1", name="sealed"),
         Index("reviews_reflection_id_idx", "reflection_id", "revision"),
+        Index(
+            "reviews_once_idx",
+            "reflection_id",
+            "revision",
+            "reviewer",
+            unique=True,
+            postgresql_where=text("kind <> 'single'"),
+        ),
     )
 
     id: Mapped[Serial]
@@ -388,8 +456,11 @@ class ReviewRow(Base):
     )
     revision: Mapped[int]
     reviewer: Mapped[str]
+    kind: Mapped[str] = mapped_column(server_default=text("'single'"))
     decision: Mapped[str]
+    flags: Mapped[list[str]] = mapped_column(server_default=NOTHING)
     note: Mapped[str | None]
+    sealed: Mapped[bytes | None]
     reviewed_at: Mapped[Stamped]
 
 
@@ -413,3 +484,20 @@ class SlotRow(Base):
     detail: Mapped[Object] = mapped_column(server_default=NOTHING)
     began_at: Mapped[Stamped]
     finished_at: Mapped[datetime | None]
+
+
+class ReviewLogRow(Base):
+    """Every action of a reviewer, each entry bound to the one before by its hash; a trigger numbers and
+    chains them and lets none be changed. Neither texts nor ids of reflections or people are in it."""
+
+    __tablename__ = "review_log"
+    __table_args__ = (Index("review_log_actor_at_idx", "actor", "at"),)
+
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    at: Mapped[datetime]
+    actor: Mapped[Identifier]
+    action: Mapped[str]
+    case_id: Mapped[UUID | None]
+    detail: Mapped[str]
+    previous: Mapped[bytes]
+    hash: Mapped[bytes]

@@ -27,6 +27,7 @@ from worker.events.envelope import KEY_BYTES, NONCE_BYTES, decode_key, key_id
 FORMAT = 1
 _HEADER = 2
 _TEXT, _PAYLOAD, _KEY = b"feltsense.text.1", b"feltsense.payload.1", b"feltsense.key.1"
+_NOTE = b"feltsense.note.1"
 
 
 class Unopenable(FeltsenseError):
@@ -140,3 +141,8 @@ def place_of_text(id_: str, revision: int) -> bytes:
 def place_of_payload(message_id: str, position: int) -> bytes:
     """Where a dead letter's payload stands."""
     return b"\0".join((_PAYLOAD, message_id.encode(), str(position).encode()))
+
+
+def place_of_note(id_: str, revision: int, reviewer: str) -> bytes:
+    """Where a reviewer's note stands."""
+    return b"\0".join((_NOTE, id_.encode(), str(revision).encode(), reviewer.encode()))
