@@ -232,8 +232,8 @@ def _drain(parts: Parts, crowd: Crowd, ledger: Ledger, shown: Any) -> None:
             if now - said > SAY_S:
                 said = now
                 shown.say(
-                    f"{sample['s']:.0f} s: {sample['done']} of {len(crowd)} done, {sample['waiting']} messages wait,"
-                    f" RSS in MB {sample['rss_mb']}"
+                    f"{sample['s']:.0f} s: {sample['done']} of {len(crowd)} done,"
+                    f" {sample['waiting']} messages wait; RSS in MB {sample['rss_mb']}"
                 )
             if (sample["sent"], sample["done"]) != last:
                 moved, last = now, (sample["sent"], sample["done"])

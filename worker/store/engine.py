@@ -45,6 +45,13 @@ SESSION = (
     + "".join(f" -c tcp_{name.removeprefix('tcp_')}={value}" for name, value in SILENCE.items())
 )
 
+STORAGE = frozenset(
+    ("md.c", "fd.c", "buffile.c", "bufmgr.c", "slru.c", "smgr.c", "xlog.c", "file_utils.c", "sharedfileset.c")
+)
+"""Where in Postgres' source its disk is met. Only ENOSPC and EIO have a SQLSTATE that says so: a quota that
+is used up or a limit on files (EDQUOT, EFBIG) comes as an internal error, a disk gone read-only as a lack of
+privilege, neither of which is any event's fault."""
+
 
 class StoreRefused(FeltsenseError):
     """Postgres refused a statement (a constraint, a type): the same call would fail again.
@@ -210,6 +217,11 @@ class Store:
                     " FELTSENSE_DATABASE_URL"
                 )
             return ServiceMissing(f"Postgres at {self.address} cannot serve (SQLSTATE {state})")
+        if error.diag.source_file in STORAGE:
+            return ServiceMissing(
+                f"Postgres at {self.address} cannot use its disk (SQLSTATE {state}): its log says why; look for"
+                " a quota, a limit on files, a disk gone read-only or damaged"
+            )
         where = (error.diag.table_name, error.diag.column_name, error.diag.constraint_name)
         return StoreRefused(" ".join(("Postgres refused a statement: SQLSTATE", state, *filter(None, where))))
 
