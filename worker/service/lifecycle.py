@@ -19,6 +19,7 @@ from worker.observability.logging import logger
 from worker.pipeline import Pipeline
 from worker.service.faults import strike
 from worker.service.heartbeat import Heartbeat
+from worker.service.lookout import Lookout
 from worker.service.reconcile import Reconciler
 from worker.service.repair import Repair
 from worker.service.retention import Retention
@@ -78,6 +79,8 @@ class Service:
             opened.enter_context(Heartbeat(store, stages.lease, lambda: not stages.progress.stalled()))
             opened.enter_context(stages)
             opened.enter_context(Reconciler(stages, store))
+            if settings.broker_url is not None:
+                opened.enter_context(Lookout(store, pipeline, settings.broker_url, seal=seal))
             opened.enter_context(Repair(store, pipeline))
             if settings.retention_text_days or settings.retention_days:
                 opened.enter_context(

@@ -219,8 +219,8 @@ class Store:
             return ServiceMissing(f"Postgres at {self.address} cannot serve (SQLSTATE {state})")
         if error.diag.source_file in STORAGE:
             return ServiceMissing(
-                f"Postgres at {self.address} cannot use its disk (SQLSTATE {state}): its log says why; look for"
-                " a quota, a limit on files, a disk gone read-only or damaged"
+                f"Postgres at {self.address} cannot use its disk (SQLSTATE {state}): see its log for a quota,"
+                " a limit on files, a disk gone read-only or damaged"
             )
         where = (error.diag.table_name, error.diag.column_name, error.diag.constraint_name)
         return StoreRefused(" ".join(("Postgres refused a statement: SQLSTATE", state, *filter(None, where))))
