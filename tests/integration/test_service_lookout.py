@@ -38,7 +38,7 @@ def test_what_waits_is_screened_where_it_lies_and_ends_as_one_row_or_one_letter_
         Pipeline.open(bundle, CPU) as pipeline,
     ):
         lookout = Lookout(store, pipeline, instance.broker_url, seal=None)
-        assert lookout.screen() == 4
+        assert lookout.screen() == 5
         assert lookout.screen() == 0
 
         with Publisher.connect(instance.broker_url) as publisher:

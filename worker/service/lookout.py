@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
-from collections.abc import Sequence
 from datetime import UTC, datetime
-from hashlib import sha256
+from hashlib import sha1
 from typing import Any
 from uuid import uuid4
 
 import redis
 from kombu.message import Message
 
-from worker.errors import Rejected
+from worker.errors import Rejected, ServiceMissing
 from worker.events import message
 from worker.events.envelope import Seal
 from worker.events.message import ENRICH, LIVE
@@ -33,22 +32,41 @@ from worker.store.deliveries import Arrival
 from worker.store.engine import Store
 
 INTERVAL_S = 0.1
-CHUNK = 64
-"""Messages read at once, newest first."""
-EVENTS = 128
-"""Events screened in one transaction, and the messages that complete them."""
+PAUSE_S = 5.0
+"""After a failure: broker or database is away, or full."""
+MOST, LONGEST, EVENTS = 64, 1 << 20, 256
+"""Messages read at once, bytes of one beyond which it waits for its turn, and events of a transaction."""
 SEEN, SEEN_S, SEEN_MOST = "feltsense.lookout.seen", 3600, 50_000
 """What was looked at, by digest; recorded before the look, so that an entry which ends its worker ends one.
 Beyond so many it begins anew, which costs looks and harms nothing."""
 WATCH, WATCH_MS = "feltsense.lookout.watch", 5000
 """One worker at a time is on the lookout; another takes over when it has been silent."""
 
-_WATCH = """
-local held = redis.call('GET', KEYS[1])
-if held and held ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return 1
+_UNSEEN = """
+local held = redis.call('GET', KEYS[3])
+if held and held ~= ARGV[1] then return {} end
+redis.call('SET', KEYS[3], ARGV[1], 'PX', ARGV[2])
+local unseen, start, known = {}, 0, false
+repeat
+  local entries = redis.call('LRANGE', KEYS[1], start, start + 63)
+  for _, entry in ipairs(entries) do
+    known = redis.call('SISMEMBER', KEYS[2], redis.sha1hex(entry)) == 1
+    if known then break end
+    unseen[#unseen + 1] = entry
+  end
+  start = start + 64
+until known or #entries < 64
+local oldest = {}
+for i = #unseen, math.max(1, #unseen - ARGV[3] + 1), -1 do
+  if #unseen[i] <= tonumber(ARGV[6]) then oldest[#oldest + 1] = unseen[i] end
+  redis.call('SADD', KEYS[2], redis.sha1hex(unseen[i]))
+end
+if redis.call('SCARD', KEYS[2]) > tonumber(ARGV[5]) then redis.call('DEL', KEYS[2]) end
+redis.call('EXPIRE', KEYS[2], ARGV[4])
+return oldest
 """
+"""From the newest to the first that was looked at before: what is behind that one was, too. The oldest of
+them, marked in the same step: one round trip, for each is a wait in a busy process."""
 
 
 class Lookout(Periodic):
@@ -61,45 +79,36 @@ class Lookout(Periodic):
         self._seal = seal
         self._broker = redis.Redis.from_url(broker_url, socket_timeout=5, socket_connect_timeout=5)
         self._name = uuid4().hex
+        self._unseen = self._broker.register_script(_UNSEEN)
         self._waited = False
 
     def _work(self) -> None:
-        waited, self._waited = self._waited, bool(self._broker.llen(LIVE))
-        if waited and self._waited and self._broker.eval(_WATCH, 1, WATCH, self._name, WATCH_MS):
-            self.screen()
+        try:
+            waited, self._waited = self._waited, bool(self._broker.llen(LIVE))
+            while waited and self._waited and not self._closing.is_set() and self.screen():
+                pass
+        except Exception:
+            self._pause_s = PAUSE_S
+            raise
 
     def screen(self) -> int:
-        """Accepts the events of waiting live messages that nobody has looked at; how many. From the newest to
-        the first message that was looked at before: what is behind it was, too.
+        """Accepts the events of up to `MOST` waiting live messages that nobody has looked at; how many of
+        them could be read.
 
         Raises `ServiceMissing`, `StoreRefused`, or what the broker's client raises.
         """
-        fresh: list[tuple[bytes, bytes]] = []
-        start = 0
-        while not self._closing.is_set():
-            entries = [bytes(one) for one in self._broker.lrange(LIVE, start, start + CHUNK - 1)]  # type: ignore[arg-type]  # no decoding asked for
-            marks = [sha256(entry).digest()[:12] for entry in entries]
-            known = self._broker.smismember(SEEN, marks) if marks else []
-            fresh += [(mark, one) for mark, one, seen in zip(marks, entries, known, strict=True) if not seen]
-            start += CHUNK
-            if len(entries) < CHUNK or any(known):
-                break
-        found = 0
-        while fresh and not self._closing.is_set():
-            arrivals: list[Arrival] = []
-            marks = []
-            while fresh and len(arrivals) < EVENTS:  # oldest first: that one has waited longest
-                mark, entry = fresh.pop()
-                self._mark(mark)
-                arrivals += self._arrivals(entry)
-            found += len(arrivals)
-            self._accept(arrivals)
-        return found
-
-    def _mark(self, mark: bytes) -> None:
-        if self._broker.sadd(SEEN, mark) and self._broker.scard(SEEN) > SEEN_MOST:
-            self._broker.delete(SEEN)
-        self._broker.expire(SEEN, SEEN_S)
+        given = (self._name, WATCH_MS, MOST, SEEN_S, SEEN_MOST, LONGEST)
+        entries: list[bytes] = self._unseen(keys=(LIVE, SEEN, WATCH), args=given)
+        arrivals = [arrival for entry in entries for arrival in self._arrivals(entry)]
+        version = self._pipeline.model_version
+        try:
+            for start in range(0, len(arrivals), EVENTS):
+                part = arrivals[start : start + EVENTS]
+                deliveries.accept(self._store, part, (), model_version=version, lane=LIVE)
+        except ServiceMissing:
+            self._broker.srem(SEEN, *(sha1(entry).hexdigest() for entry in entries))  # noqa: S324
+            raise
+        return len(entries)
 
     def _arrivals(self, entry: bytes) -> list[Arrival]:
         """The good events of one entry of the list. The others are parked when their message is taken."""
@@ -126,11 +135,6 @@ class Lookout(Periodic):
             )
             for one, reflection, look in zip(good, reflections, self._pipeline.look(reflections), strict=True)
         ]
-
-    def _accept(self, arrivals: Sequence[Arrival]) -> None:
-        if arrivals:
-            version = self._pipeline.model_version
-            deliveries.accept(self._store, arrivals, (), model_version=version, lane=LIVE)
 
 
 def _message(entry: bytes) -> Message:
