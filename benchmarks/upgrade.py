@@ -75,7 +75,8 @@ def main() -> None:
     print(
         f"{'' if report['passed'] else 'FAILED: '}accepted {report['accepted']} = rows {report['rows']} +"
         f" dead letters {report['dead_letters']} | lost {report['lost']}, doubled {report['doubled']},"
-        f" partial {report['partial']}, parked without cause {report['parked_without_cause']}; written to {call.out}"
+        f" partial {report['partial']}, parked without cause {report['parked_without_cause']};"
+        f" written to {call.out}"
     )
     if not report["passed"]:
         sys.exit(WRONG)

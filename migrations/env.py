@@ -26,9 +26,7 @@ OUTPACED = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 
 
 def migrate(connection: Connection) -> None:
-    context.configure(
-        connection=connection, target_metadata=Base.metadata, transaction_per_migration=True
-    )
+    context.configure(connection=connection, target_metadata=Base.metadata, transaction_per_migration=True)
     connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": LOCK})
     connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
     connection.commit()

@@ -32,7 +32,8 @@ def small_files(tmp_path):
 def test_a_file_that_may_not_grow_is_a_missing_service_and_parks_nobody(small_files):
     # EFBIG, as EDQUOT: Postgres has no SQLSTATE for them and says "internal error"
     with Store.open(small_files) as store:
-        store.transact(lambda cursor: cursor.execute("CREATE TABLE filler (page text STORAGE PLAIN)").rowcount)
+        table = "CREATE TABLE filler (page text STORAGE PLAIN)"
+        store.transact(lambda cursor: cursor.execute(table).rowcount)
 
         with pytest.raises(ServiceMissing, match="cannot use its disk") as failed:
             store.transact(lambda cursor: cursor.execute(FILL).rowcount)

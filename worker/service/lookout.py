@@ -22,7 +22,7 @@ from kombu.message import Message
 from worker.errors import Rejected, ServiceMissing
 from worker.events import message
 from worker.events.envelope import Seal
-from worker.events.message import ENRICH, LIVE
+from worker.events.message import ENRICH, LIVE, Entry
 from worker.pipeline import Pipeline
 from worker.service.background import Periodic
 from worker.service.intake import rewrite
@@ -112,29 +112,36 @@ class Lookout(Periodic):
 
     def _arrivals(self, entry: bytes) -> list[Arrival]:
         """The good events of one entry of the list. The others are parked when their message is taken."""
-        taken = _message(entry)
-        rewrite(taken)
-        if taken.headers["task"] != ENRICH or taken.headers["refusal"]:
-            return []
-        call: Any = taken.payload
-        try:
-            entries = message.unpack(call["args"], call["kwargs"])
-        except Rejected:
-            return []
-        now = datetime.now(UTC)
-        opened = [message.read(raw, place, seal=self._seal, now=now) for place, raw in enumerate(entries)]
-        good = [one for one in opened if one.reflection is not None]
-        reflections = [one.reflection for one in good if one.reflection is not None]
+        message_id, entries = opened(entry, seal=self._seal)
+        good = [(one, one.reflection) for one in entries if one.reflection is not None]
+        looks = self._pipeline.look([reflection for _, reflection in good])
         return [
             Arrival(
                 reflection=reflection,
                 screen=look.risk,
-                message_id=f"{taken.headers['id']}/{taken.headers['digest']}",
+                message_id=message_id,
                 position=one.position,
                 payload=one.payload,
             )
-            for one, reflection, look in zip(good, reflections, self._pipeline.look(reflections), strict=True)
+            for (one, reflection), look in zip(good, looks, strict=True)
         ]
+
+
+def opened(entry: bytes, *, seal: Seal | None) -> tuple[str, list[Entry]]:
+    """An entry of a list as its task will see it: the message's id, and its events; none of what is no
+    message of events."""
+    taken = _message(entry)
+    rewrite(taken)
+    id_ = f"{taken.headers['id']}/{taken.headers['digest']}"
+    if taken.headers["task"] != ENRICH or taken.headers["refusal"]:
+        return id_, []
+    call: Any = taken.payload
+    try:
+        entries = message.unpack(call["args"], call["kwargs"])
+    except Rejected:  # parked in its turn
+        return id_, []
+    now = datetime.now(UTC)
+    return id_, [message.read(raw, place, seal=seal, now=now) for place, raw in enumerate(entries)]
 
 
 def _message(entry: bytes) -> Message:
