@@ -13,7 +13,7 @@ COMPILE := $(BIN)/python -m piptools compile --quiet --upgrade --strip-extras --
 export PIP_ROOT_USER_ACTION := ignore
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: help demo test check bench bench-training chaos chaos-long fuzz schedule-proof bundle lock clean
+.PHONY: help demo test check bench bench-training chaos chaos-long drain upgrade-under-load risk-lane handover fuzz schedule-proof challengers bundle lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -24,6 +24,10 @@ help:
 	@echo "make bench-training DATA=folder  measure training; ARGS='--plans quick full' adds whole rebuilds"
 	@echo "make chaos [SEED=1] [EVENTS=2000]  20 faults at a running instance: nothing lost, nothing twice; writes bench/chaos.json"
 	@echo "make chaos-long [SEED=1] [EVENTS=20000]  100 faults, about an hour; after Ctrl-C the same command goes on"
+	@echo "make drain [EVENTS=1000000]     a million events through one worker, its encoder simulated at its measured cost; bench/drain.json"
+	@echo "make upgrade-under-load         migrations up and down under an old and a new worker: nothing lost; bench/upgrade.json"
+	@echo "make risk-lane                  how soon a live event's risk screen is committed while both lanes are full"
+	@echo "make handover                   the queue in Valkey against a queue in Postgres: events a second, CPU an event"
 	@echo "make fuzz [CASES=200000] [SEED=1]  wrong messages and files: no crash, no hang, every refusal named"
 	@echo "make schedule-proof              four weeks in eight minutes, a beat killed each night: every slot ran once"
 	@echo "make bundle DATA=folder         rebuild the starter bundle from the corpora in folder"
@@ -82,6 +86,18 @@ chaos: $(VENV)/.dev
 
 chaos-long: $(VENV)/.dev
 	@exec $(BIN)/python -m benchmarks.chaos --seed $(or $(SEED),1) --faults 100 --events $(or $(EVENTS),20000) $(ARGS)
+
+drain: $(VENV)/.dev
+	@exec $(BIN)/python -m benchmarks.drain $(if $(EVENTS),--events $(EVENTS)) $(if $(SEED),--seed $(SEED)) $(if $(DATA),--data $(DATA)) $(ARGS)
+
+upgrade-under-load: $(VENV)/.dev
+	@exec $(BIN)/python -m benchmarks.upgrade $(ARGS)
+
+risk-lane: $(VENV)/.dev
+	@exec $(BIN)/python -m benchmarks.risk_lane --out bench/risk-lane.json $(ARGS)
+
+handover: $(VENV)/.dev
+	@exec $(BIN)/python -m benchmarks.handover --out bench/handover.json $(ARGS)
 
 fuzz: $(VENV)/.dev
 	@exec $(BIN)/python -m benchmarks.fuzz $(if $(CASES),--cases $(CASES)) $(if $(SEED),--seed $(SEED)) $(ARGS)

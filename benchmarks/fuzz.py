@@ -21,12 +21,13 @@ from benchmarks.fuzzing.watch import Report
 from worker.report.progress import bars
 
 TARGETS: dict[str, Target] = {
-    "event": Target(share=0.277, open=targets.event),
+    "event": Target(share=0.257, open=targets.event),
     "sealed": Target(share=0.08, open=targets.sealed),
     "line": Target(share=0.15, open=targets.line),
     "labelled": Target(share=0.15, open=targets.labelled),
     "message": Target(share=0.15, open=targets.message),
-    "wire": Target(share=0.1, open=targets.wire),
+    "wire": Target(share=0.07, open=targets.wire),
+    "waiting": Target(share=0.05, open=targets.waiting),
     "parked": Target(share=0.055, open=targets.parked),
     "manifest": Target(share=0.015, open=files.manifest),
     "bundle": Target(share=0.005, open=files.bundle),

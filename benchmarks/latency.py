@@ -85,6 +85,7 @@ def measure(served: Served, events: Sequence[Event], rate: float, seconds: float
         "p95": round(float(p95), 1),
         "p99": round(float(p99), 1),
         "max": round(max(taken, default=float("nan")), 1),
+        "within_1_s": round(sum(one <= 1000 for one in taken) / len(load), 4),
         "late_ms": round(float(np.percentile(late, 99)), 1),
         "look_out_cpu": round(look_out_cpu, 3),
     }

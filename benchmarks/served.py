@@ -29,12 +29,13 @@ class Stalled(FeltsenseError):
 
 
 class Rows:
-    """The committed rows of one database's `perceptions`, by the column that holds the event's id."""
+    """The committed rows of one database's `perceptions`, or another table, by the column that holds the
+    event's id."""
 
-    def __init__(self, database_url: str, column: str) -> None:
+    def __init__(self, database_url: str, column: str, table: str = "perceptions") -> None:
         self.database_url = database_url
-        name = sql.Identifier(column)
-        self.present = sql.SQL("SELECT {} FROM perceptions WHERE {} = ANY(%b)").format(name, name)
+        name, of = sql.Identifier(column), sql.Identifier(table)
+        self.present = sql.SQL("SELECT {} FROM {} WHERE {} = ANY(%b)").format(name, of, name)
 
     def connect(self) -> psycopg.Connection[tuple[Any, ...]]:
         """A connection whose look-ups go by the index, whatever the planner believes of a young table."""

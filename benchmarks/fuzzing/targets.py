@@ -197,8 +197,36 @@ def message(_: Path) -> Case:
     return case
 
 
-def wire(_: Path) -> Case:
+def _listed(random: Random) -> bytes:
     """An entry of a Redis list, made by kombu or by anybody."""
+    body, kind, headers = _message(random)
+    sound = random.random() < 0.2  # else hardly any survives all three changes
+    if sound:
+        whole = [[[mutate.tree(random, EVENT)]], {}, None]
+        body, kind, headers = (
+            mutate.encoded(whole),
+            "application/json",
+            {"task": "feltsense.enrich", "id": "a"},
+        )
+    entry = {
+        "body": base64.b64encode(body).decode(),
+        "content-type": kind,
+        "content-encoding": "utf-8",
+        "headers": headers,
+        "properties": {
+            "body_encoding": "base64",
+            "delivery_tag": "t-1",
+            "delivery_info": {"exchange": "", "routing_key": "reflections"},
+            "delivery_mode": 2,
+            "priority": 0,
+        },
+    }
+    raw = mutate.encoded(entry if sound else mutate.tree(random, entry))
+    return mutate.spoiled(random, raw) if random.random() < 0.4 else raw
+
+
+def wire(_: Path) -> Case:
+    """An entry of a list as the consumer takes it."""
     from kombu import Connection
     from kombu.transport.virtual import Message
 
@@ -207,25 +235,22 @@ def wire(_: Path) -> Case:
     channel = Connection("memory://").channel()
 
     def case(random: Random) -> str:
-        body, kind, headers = _message(random)
-        entry = {
-            "body": base64.b64encode(body).decode(),
-            "content-type": kind,
-            "content-encoding": "utf-8",
-            "headers": headers,
-            "properties": {
-                "body_encoding": "base64",
-                "delivery_tag": "t-1",
-                "delivery_info": {"exchange": "", "routing_key": "reflections"},
-                "delivery_mode": 2,
-                "priority": 0,
-            },
-        }
-        raw = mutate.encoded(mutate.tree(random, entry))
-        raw = mutate.spoiled(random, raw) if random.random() < 0.4 else raw
-        made = Message(json.loads(readable(raw)), channel=channel)
+        made = Message(json.loads(readable(_listed(random))), channel=channel)
         made.accept = ACCEPTED
         return _task(made)
+
+    return case
+
+
+def waiting(_: Path) -> Case:
+    """An entry of a list as the lookout reads it where it lies."""
+    from worker.service.lookout import opened
+
+    def case(random: Random) -> str:
+        id_, entries = opened(_listed(random), seal=None)
+        if MARK in id_:
+            raise Defect("the message's id quotes the text")
+        return READ if entries else "left to its turn"
 
     return case
 

@@ -16,7 +16,7 @@ from benchmarks import fuzz
 from benchmarks.fuzzing import watch
 from benchmarks.fuzzing.targets import READ, Target
 
-QUICK = ("event", "sealed", "line", "labelled", "message", "wire", "parked")
+QUICK = ("event", "sealed", "line", "labelled", "message", "wire", "waiting", "parked")
 
 
 def test_two_thousand_wrong_inputs_are_read_or_refused_by_name() -> None:

@@ -15,6 +15,7 @@ from worker.observability import metrics
 from worker.observability.logging import logger
 from worker.service.faults import strike
 from worker.service.heartbeat import Heartbeat
+from worker.service.lookout import Lookout
 from worker.service.repair import Repair
 from worker.service.serving import Serving
 from worker.service.stages import Stages
@@ -72,6 +73,8 @@ class Service:
             # Behind the stages at the end: what they cannot finish is given back.
             opened.enter_context(Heartbeat(store, stages.lease, lambda: not stages.progress.stalled()))
             opened.enter_context(stages)
+            if settings.broker_url is not None:
+                opened.enter_context(Lookout(store, serving, settings.broker_url, seal=seal))
             opened.enter_context(Repair(store, serving))
             opened.enter_context(swapper)
             server, port = metrics.serve(settings.metrics_port)

@@ -46,6 +46,19 @@ SESSION = (
     + "".join(f" -c tcp_{name.removeprefix('tcp_')}={value}" for name, value in SILENCE.items())
 )
 
+STORAGE = frozenset(
+    ("md.c", "fd.c", "buffile.c", "bufmgr.c", "slru.c", "smgr.c", "xlog.c", "file_utils.c", "sharedfileset.c")
+)
+"""Where in Postgres' source its disk is met. Only ENOSPC and EIO have a SQLSTATE that says so: a quota that
+is used up or a limit on files (EDQUOT, EFBIG) comes as an internal error, a disk gone read-only as a lack of
+privilege, neither of which is any event's fault."""
+
+UNFIT = (
+    psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction,
+    psycopg.errors.InsufficientPrivilege,
+)  # fmt: skip
+"""A schema that is not yet, or no longer, the one this code needs. Every event would fail on it: wait."""
+
 
 class StoreRefused(FeltsenseError):
     """Postgres refused a statement (a constraint, a type): the same call would fail again.
@@ -123,12 +136,12 @@ class Store:
         """One round trip. Raises ServiceMissing when the database does not answer."""
         self.transact(lambda cursor: cursor.execute("SELECT 1"))
 
-    def migrate(self) -> None:
-        """Bring the schema up to date, rows kept; safe when many processes do it at once.
+    def migrate(self, revision: str = "head") -> None:
+        """Bring the schema up to date, or to an Alembic revision; rows kept, safe when many do it at once.
 
         Raises ServiceMissing when the database does not answer.
         """
-        self._alembic("upgrade", "head")
+        self._alembic("upgrade", revision)
 
     def downgrade(self, revision: str) -> None:
         """Take the schema back to an older Alembic revision, or to nothing ("base").
@@ -226,6 +239,16 @@ class Store:
                     " FELTSENSE_DATABASE_URL"
                 )
             return ServiceMissing(f"Postgres at {self.address} cannot serve (SQLSTATE {state})")
+        if error.diag.source_file in STORAGE:
+            return ServiceMissing(
+                f"Postgres at {self.address} cannot use its disk (SQLSTATE {state}): see its log for a quota,"
+                " a limit on files, a disk gone read-only or damaged"
+            )
+        if isinstance(error, UNFIT):
+            return ServiceMissing(
+                f"Postgres at {self.address} has not the schema or the grants this code needs (SQLSTATE"
+                f" {state}): migrate it, or run the code that fits"
+            )
         where = (error.diag.table_name, error.diag.column_name, error.diag.constraint_name)
         return StoreRefused(" ".join(("Postgres refused a statement: SQLSTATE", state, *filter(None, where))))
 
