@@ -84,8 +84,7 @@ class Service:
                     Retention(store, text_days=settings.retention_text_days, days=settings.retention_days)
                 )
             opened.enter_context(warmup)
-            server, port = metrics.serve(settings.metrics_port)
-            opened.callback(server.shutdown)
+            port = opened.enter_context(metrics.served(settings.metrics_port, "worker", settings.run_dir))
             logger.info(
                 "worker_opened",
                 seconds=round(time.perf_counter() - started, 2),
@@ -155,3 +154,4 @@ def announce(store: Store, pipeline: Pipeline) -> None:
         people=people_of(folder),
     )
     models.activate(store, facts.model_version)
+    metrics.serving(facts.model_version, time.time())

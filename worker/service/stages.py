@@ -144,6 +144,7 @@ class Stages:
         What fails by itself is parked. Raises a retryable error when a service stays away until shutdown:
         then what has no row yet is found again.
         """
+        metrics.LEASES_LOST.labels("resumed").inc(len(found))
         message = Message(f"resumed/{uuid4()}", len(found), live=False)
         onward: list[Journey] = []
         for place, one in enumerate(found):
@@ -195,6 +196,8 @@ class Stages:
         onward = []
         for one, (admission, look) in zip(batch, welcomes, strict=True):
             one.attempts = admission.attempts
+            if admission.attempts:
+                metrics.LEASES_LOST.labels("redelivered").inc()
             if admission.kind in _NOT_ENRICHED:
                 one.ended(_NOT_ENRICHED[admission.kind])
             elif admission.kind is Kind.HELD:
@@ -263,6 +266,11 @@ class Stages:
         ]
 
     def _written(self, batch: Sequence[Journey], outcomes: Sequence[str]) -> None:
+        metrics.written(
+            one.appraisal
+            for one, outcome in zip(batch, outcomes, strict=True)
+            if outcome == "written" and one.appraisal is not None
+        )
         for one, outcome in zip(batch, outcomes, strict=True):
             one.ended(outcome)
 
