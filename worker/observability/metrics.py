@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from worker.errors import ServiceMissing
+from worker.events.variables import LEVELS
 
 if TYPE_CHECKING:
     from worker.events.perception import Appraisal
@@ -77,6 +78,18 @@ SWAPS = Counter(
 )
 SCHEDULED = Counter("feltsense_scheduled", "Tasks that beat sent.", ["task"])
 
+# Of a series that begins at 1 no increase can be told: what alerts ask for begins at 0.
+for _level in LEVELS:
+    RISKS.labels(_level)
+for _variable in ("invoked", "expressed"):
+    ABSTENTIONS.labels(_variable)
+for _reason in ("enrichment_failed", "enrichment_crashed", "text_unreadable"):
+    DEAD_LETTERS.labels(_reason)
+for _outcome in ("swapped", "refused"):
+    SWAPS.labels(_outcome)
+for _found in ("redelivered", "resumed"):
+    LEASES_LOST.labels(_found)
+
 
 def serving(version: str, since_s: float) -> None:
     """From now on this worker serves `version`, and no other; `since_s` is a Unix time."""
@@ -98,18 +111,23 @@ def written(appraisals: Iterable[Appraisal]) -> None:
 
 @contextmanager
 def served(
-    port: int, process: str, run_dir: Path, *, registry: CollectorRegistry = REGISTRY
+    port: int,
+    process: str,
+    run_dir: Path,
+    *,
+    host: str = "127.0.0.1",
+    registry: CollectorRegistry = REGISTRY,
 ) -> Iterator[int]:
-    """Serve the numbers on 127.0.0.1 (port 0 picks a free one) while the block runs; yields the port.
+    """Serve the numbers on `host` (port 0 picks a free one) while the block runs; yields the port.
 
     Any number of processes may serve: each names its port in a file of `run_dir`/metrics, where Prometheus
     finds it (`file_sd_configs`). Raises `ServiceMissing` when the port is taken.
     """
     try:
-        server, _ = start_http_server(port, addr="127.0.0.1", registry=registry)
+        server, _ = start_http_server(port, addr=host, registry=registry)
     except OSError as error:
         raise ServiceMissing(
-            f"metrics cannot listen on 127.0.0.1:{port} ({error.strerror}): set"
+            f"metrics cannot listen on {host}:{port} ({error.strerror}): set"
             f" FELTSENSE_{'METRICS' if process == 'worker' else 'EXPORTER'}_PORT to a free port or 0"
         ) from error
     told = _tell(run_dir / TARGETS, process, server.server_port)

@@ -212,6 +212,14 @@ class Exporter(Collector):
                 for state, run in standing.rebuilds(self._database()).items()
             },
         )
+        slots = GaugeMetricFamily(
+            "feltsense_slot_timestamp_seconds",
+            "When the newest scheduled time of a task and state ended (running: began).",
+            labels=["task", "state"],
+        )
+        for labels, at in standing.slots(self._database()).items():
+            slots.add_metric(labels, at.timestamp())
+        yield slots
 
 
 @contextmanager

@@ -93,6 +93,11 @@ _RUNS = """
 SELECT DISTINCT ON (state) state, started_at, finished_at FROM training_runs ORDER BY state, id DESC
 """
 
+_SLOTS = """
+SELECT DISTINCT ON (name, state) name, state, coalesce(finished_at, began_at)
+FROM slots ORDER BY name, state, slot DESC
+"""
+
 
 def unfinished(store: Store) -> dict[str, Waiting]:
     """Accepted events without a row yet, by lane."""
@@ -146,6 +151,14 @@ def rebuilds(store: Store) -> dict[str, Rebuild]:
         state: Rebuild(started_at=started, finished_at=finished)
         for state, started, finished in _rows(store, _RUNS)
     }
+
+
+def slots(store: Store) -> dict[tuple[str, str], datetime]:
+    """When the newest scheduled time of each task and state ended (running: began); none where the schema has
+    no schedule."""
+    if _rows(store, "SELECT to_regclass('slots')::text")[0][0] is None:
+        return {}
+    return {(task, state): at for task, state, at in _rows(store, _SLOTS)}
 
 
 def size(store: Store) -> int:
