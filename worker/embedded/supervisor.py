@@ -243,6 +243,7 @@ def _flower(settings: Settings, run_dir: Path) -> dict[str, str]:
         "FLOWER_PORT": str(settings.flower_port),
         "FLOWER_BASIC_AUTH": f"{settings.flower_user}:{settings.flower_password.get_secret_value()}",
         "FLOWER_READ_ONLY": "true",
+        "FLOWER_TASKS_COLUMNS": "name,uuid,state,result,received,runtime,worker",
         "FLOWER_MAX_TASKS": str(FLOWER_TASKS),
         "FLOWER_PERSISTENT": "true",
         "FLOWER_DB": str(run_dir / "flower.db"),

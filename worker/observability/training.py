@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 from prometheus_client import Counter, Gauge, Histogram
 
-RUNS = Counter("feltsense_training_runs", "Scheduled work by how it ended: done, failed.", ["task", "outcome"])
-SLOTS = Counter("feltsense_slots", "Scheduled times: taken, skipped (another had it), lost.", ["task", "outcome"])
+RUNS = Counter("feltsense_training_runs", "Scheduled work: done, failed.", ["task", "outcome"])
+SLOTS = Counter("feltsense_slots", "Scheduled times: taken, skipped, lost.", ["task", "outcome"])
 STEP = Gauge("feltsense_training_step", "1 while a step of a rebuild runs.", ["step"])
 STEP_SECONDS = Histogram(
     "feltsense_training_step_seconds",
