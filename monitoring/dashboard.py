@@ -20,14 +20,21 @@ LIVE, BULK = "{lane='reflections'}", "{lane='reflections.bulk'}"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ask:
+    """A question to Prometheus, how its answers are called, and why it may rightly have none."""
+
+    expr: str
+    legend: str
+    empty: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Panel:
-    """One panel: its `unit` in Grafana's words, and its questions with their legends. `empty` says why a
-    question may rightly have no answer."""
+    """One panel; `unit` in Grafana's words."""
 
     title: str
     unit: str
-    asks: tuple[tuple[str, str], ...]
-    empty: str | None = None
+    asks: tuple[Ask, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +43,16 @@ class Row:
     panels: tuple[Panel, ...]
 
 
-def _panel(title: str, unit: str, *asks: tuple[str, str], empty: str | None = None) -> Panel:
-    return Panel(title=title, unit=unit, asks=asks, empty=empty)
+def _panel(title: str, unit: str, *asks: tuple[str, str] | tuple[str, str, str]) -> Panel:
+    made = tuple(Ask(expr=expr, legend=legend, empty=why[0] if why else None) for expr, legend, *why in asks)
+    return Panel(title=title, unit=unit, asks=made)
 
 
 NO_TRAINER = "no trainer process runs"
+NO_SLOT = "nothing is scheduled"
+NO_LIMIT = "retention is asked about only where a setting limits it"
+NO_FAILURE = "no device failed"
+NO_SHADOW = "only other devices than the CPU are repeated on it"
 ROWS = (
     Row(
         title="The way of an event",
@@ -79,8 +91,7 @@ ROWS = (
             _panel("Dead letters", "short", ("feltsense_dead_letters_waiting", "{{reason}}")),
             _panel(
                 "Backlogs", "short",
-                ("feltsense_repairs_waiting", "repairs"), ("feltsense_retention_overdue", "retention, {{kind}}"),
-                empty="retention is asked about only where a setting limits it",
+                ("feltsense_repairs_waiting", "repairs"), ("feltsense_retention_overdue", "retention, {{kind}}", NO_LIMIT),
             ),
         ),
     ),
@@ -99,9 +110,8 @@ ROWS = (
             ),
             _panel(
                 "Devices that failed or drifted", "short",
-                ("sum by (component, device, kind) (increase(feltsense_device_failures_total[1h]))", "{{component}} {{device}} {{kind}}"),
-                ("sum by (component, device) (increase(feltsense_shadow_runs_total{outcome='drifts'}[1h]))", "{{component}} {{device}} drifts"),
-                empty="no device failed, and only other devices than the CPU are repeated on it",
+                ("sum by (component, device, kind) (increase(feltsense_device_failures_total[1h]))", "{{component}} {{device}} {{kind}}", NO_FAILURE),
+                ("sum by (component, device) (increase(feltsense_shadow_runs_total{outcome='drifts'}[1h]))", "{{component}} {{device}} drifts", NO_SHADOW),
             ),
             _panel("Model versions served", "short", ("sum by (version) (feltsense_model)", "{{version}}"), ("feltsense_active_model", "active: {{version}}")),
             _panel(
@@ -116,16 +126,14 @@ ROWS = (
         panels=(
             _panel(
                 "Drift, in parts of its threshold", "short",
-                ("feltsense_drift", "{{measure}} {{slice}}"), ("feltsense_drift_alarm", "alarm: {{measure}}"),
-                empty=NO_TRAINER,
+                ("feltsense_drift", "{{measure}} {{slice}}", NO_TRAINER), ("feltsense_drift_alarm", "alarm: {{measure}}", NO_TRAINER),
             ),
             _panel(
                 "Scheduled work", "short",
-                ("sum by (task, outcome) (increase(feltsense_slots_total[1h]))", "{{task}} {{outcome}}"),
-                ("sum by (task) (increase(feltsense_scheduled_total[1h]))", "{{task}} sent"),
-                ("sum by (step) (feltsense_training_step)", "step {{step}}"),
-                ("time() - feltsense_slot_timestamp_seconds", "{{task}} {{state}}: seconds ago"),
-                empty=NO_TRAINER + ", and nothing is scheduled yet",
+                ("sum by (task, outcome) (increase(feltsense_slots_total[1h]))", "{{task}} {{outcome}}", NO_TRAINER),
+                ("sum by (task) (increase(feltsense_scheduled_total[1h]))", "{{task}} sent", NO_SLOT),
+                ("sum by (step) (feltsense_training_step)", "step {{step}}", NO_TRAINER),
+                ("time() - feltsense_slot_timestamp_seconds", "{{task}} {{state}}: seconds ago", NO_SLOT),
             ),
             _panel("Services that answer", "short", ("feltsense_up", "{{source}}"), (f"sum by (source) (rate(feltsense_exporter_errors_total{RATE}))", "errors of {{source}}")),
             _panel(
@@ -173,8 +181,13 @@ def _panels() -> Iterator[dict[str, Any]]:
                 "gridPos": {"x": across * WIDTH, "y": top + down * HEIGHT, "w": WIDTH, "h": HEIGHT},
                 "fieldConfig": {"defaults": {"unit": panel.unit, "min": 0}, "overrides": []},
                 "targets": [
-                    {"refId": chr(ord("A") + n), "expr": expr, "legendFormat": legend, "datasource": SOURCE}
-                    for n, (expr, legend) in enumerate(panel.asks)
+                    {
+                        "refId": chr(ord("A") + n),
+                        "expr": ask.expr,
+                        "legendFormat": ask.legend,
+                        "datasource": SOURCE,
+                    }
+                    for n, ask in enumerate(panel.asks)
                 ],
             }
             number += 1

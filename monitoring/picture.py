@@ -6,6 +6,7 @@ over the last minutes and draws the answers.
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import sys
@@ -41,14 +42,15 @@ def draw(url: str, out: Path, *, start: float, end: float) -> None:
     """Draw every panel that has an answer between two Unix times."""
     from matplotlib.dates import ConciseDateFormatter
     from matplotlib.figure import Figure
+    from PIL import Image
 
     span = {"start": start, "end": end, "step": max(1.0, (end - start) / POINTS)}
     drawn = []
     for panel in (panel for row in ROWS for panel in row.panels):
         series = [
-            (_named(legend, one["metric"]), one["values"])
-            for expr, legend in panel.asks
-            for one in ask(url, "query_range", query=bound(expr), **span)
+            (_named(asked.legend, one["metric"]), one["values"])
+            for asked in panel.asks
+            for one in ask(url, "query_range", query=bound(asked.expr), **span)
         ]
         if series:
             drawn.append((panel, series))
@@ -67,7 +69,10 @@ def draw(url: str, out: Path, *, start: float, end: float) -> None:
     for axis in axes[len(drawn) :]:
         axis.set_visible(False)
     out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=60)
+    drawing = io.BytesIO()
+    figure.savefig(drawing, dpi=66)
+    with Image.open(drawing) as picture:
+        picture.convert("RGB").quantize(48).save(out, optimize=True)
 
 
 def _named(legend: str, labels: dict[str, str]) -> str:

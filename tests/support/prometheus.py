@@ -34,14 +34,8 @@ def prometheus(run_dir: Path, folder: Path) -> Iterator[str]:
     """Its address, while it scrapes the instance of `run_dir` by our configuration, but every second."""
     path = program("prometheus")
     folder.mkdir()
-    text = (
-        CONFIG.read_text()
-        .replace("../run/", f"{run_dir}/")
-        .replace("rules.yml", str(CONFIG.parent / "rules.yml"))
-    )
-    text = text.replace("scrape_interval: 5s", "scrape_interval: 1s").replace(
-        "refresh_interval: 5s", "refresh_interval: 1s"
-    )
+    text = CONFIG.read_text().replace("interval: 5s", "interval: 1s").replace("../run/", f"{run_dir}/")
+    text = text.replace("rules.yml", str(CONFIG.parent / "rules.yml"))
     (folder / "prometheus.yml").write_text(text)
     url = f"http://127.0.0.1:{free_port()}"
     log = folder / "log"
