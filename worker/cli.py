@@ -47,6 +47,7 @@ bundles = typer.Typer(help="Look at a bundle without running it.", **PLAIN)
 app.add_typer(bundles, name="bundle")
 app.command()(work)
 app.command()(watching.metrics)
+app.command()(watching.status)
 app.add_typer(dead_letters.commands(PLAIN), name="dead-letters")
 app.add_typer(privacy.commands(PLAIN))
 

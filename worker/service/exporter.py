@@ -23,12 +23,11 @@ from worker.service.queues import LANES, Queues
 from worker.settings import Settings
 from worker.store import standing
 from worker.store.engine import Store
-from worker.store.standing import Waiting
+from worker.store.standing import NOTHING
 
 FRESH_S = 2.0
 """An answer this old is given again: many scrapers ask broker and database no more often than one."""
 HEAVY_FRESH_S = 30.0
-NOTHING = Waiting(count=0, oldest_s=0.0)
 
 
 class _Asked:

@@ -27,6 +27,9 @@ class Waiting:
     oldest_s: float
 
 
+NOTHING = Waiting(count=0, oldest_s=0.0)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pace:
     """The last minute of a lane: rows written, and the seconds from acceptance to row of half and of 99 % of
