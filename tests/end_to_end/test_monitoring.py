@@ -27,6 +27,7 @@ from tests.integration.test_embedded_supervisor import Instance, until
 from tests.support.browser import browser
 from tests.support.browser import picture as keep
 from tests.support.events import event
+from tests.support.program import feltsense
 from tests.support.prometheus import CONFIG, program, prometheus
 from tests.support.service import bundle
 from worker.client.publisher import Publisher
@@ -216,6 +217,29 @@ def _api(flower_url: str, path: str) -> dict[str, dict[str, str]]:
     with urllib.request.urlopen(request) as answer:
         told: dict[str, dict[str, str]] = json.load(answer)
     return told
+
+
+@pytest.mark.timeout(400)
+def test_status_shows_it_all_on_one_screen_and_to_programs(seen: Seen) -> None:
+    where = {"FELTSENSE_RUN_DIR": str(seen.instance.run_dir)}
+    ended = feltsense("status", "--json", **where)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    told = json.loads(ended.stdout)
+    assert {one["name"] for one in told["services"]} == {
+        "broker", "database", "worker", "beat", "exporter", "workers", "flower",
+    }  # fmt: skip
+    assert told["dead_letters"] == {"blank_text": REJECTED}
+    assert set(told["lanes"]) == {LIVE, BULK}
+    assert all(lane["waiting"] == 0 and lane["oldest_s"] == 0 for lane in told["lanes"].values())
+    assert told["risk"]["high"]["count"] > 0
+    assert len(told["pulses_s"]) == 1
+    assert sum(one["rows"] for one in told["devices"] if one["component"] == "encoder") > 0
+
+    screen = feltsense("status", **where).stdout.decode()
+    words = ("broker", f"{REJECTED} blank_text", "reflections.bulk", told["model"]["version"], "encoder CPU")
+    assert not [word for word in words if word not in screen], screen
+    assert len(screen.splitlines()) <= 30
+    assert not [text for text in TEXTS if text[:12] in screen]
 
 
 def test_the_dashboards_series_are_drawn(seen: Seen, tmp_path: Path) -> None:

@@ -40,11 +40,7 @@ def _lanes(found: Status) -> Table:
             UNKNOWN if lane.oldest_s is None else _span(lane.oldest_s),
             UNKNOWN if unfinished is None else str(unfinished.count),
             UNKNOWN if unfinished is None else _span(unfinished.oldest_s),
-            *(
-                ("", "", "")
-                if pace is None
-                else (f"{pace.rows / 60:.1f}", _span(pace.p50_s), _span(pace.p99_s))
-            ),
+            *(() if pace is None else (f"{pace.rows / 60:.1f}", _span(pace.p50_s), _span(pace.p99_s))),
         )
     return table
 
@@ -57,9 +53,7 @@ def _facts(found: Status) -> Table:
 
     if found.held is not None:
         heard = ", ".join(_span(silence) for silence in found.pulses_s)
-        told(
-            "held", f"{found.held} messages by workers last heard of {heard} ago" if heard else "nobody works"
-        )
+        told("held", f"{found.held} messages; signs of life {heard} ago" if heard else "nobody works")
     if found.dead_letters is not None:
         told("dead letters", *(f"{n} {reason}" for reason, n in sorted(found.dead_letters.items())))
     if found.risk is not None:
