@@ -14,7 +14,7 @@ from worker.bundle.people import people_of
 from worker.errors import UsageError
 from worker.events.envelope import Seal
 from worker.events.message import LIVE, Entry
-from worker.observability import metrics
+from worker.observability import metrics, spans, tracing
 from worker.observability.logging import logger
 from worker.pipeline import Pipeline
 from worker.service.faults import strike
@@ -74,6 +74,7 @@ class Service:
                 stall_s=settings.stall_s,
                 faults=strike if settings.faults else None,
             )
+            opened.enter_context(tracing.sending(settings.otlp_endpoint, version=pipeline.model_version))
             # Behind the stages at the end: what they cannot finish is given back.
             opened.enter_context(Heartbeat(store, stages.lease, lambda: not stages.progress.stalled()))
             opened.enter_context(stages)
@@ -100,6 +101,7 @@ class Service:
         with metrics.IN_FLIGHT.track_inprogress():
             tally = self.stages.enrich(entries, message_id=message_id, lane=lane)
         metrics.MESSAGE_SECONDS.labels(lane).observe(time.perf_counter() - started)
+        spans.record("message", started, size=len(entries), live=lane == LIVE)
         for outcome, count in tally.items():
             metrics.EVENTS.labels(outcome).inc(count)
         return tally
