@@ -1,4 +1,5 @@
-"""A real browser: Debian's Chromium, driven by playwright. The driver's own download of a browser is never used."""
+"""A real browser: Debian's Chromium, driven by playwright, which could download one of its own and never
+does."""
 
 from __future__ import annotations
 
