@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 import typer
 
-from worker.commands import dead_letters, privacy, registry, review
+from worker.commands import dead_letters, privacy, registry, review, watching
 from worker.commands.configured import opened
 from worker.commands.configured import settings as _settings
 from worker.commands.work import work
@@ -46,6 +46,8 @@ app = typer.Typer(
 bundles = typer.Typer(help="Look at a bundle without running it.", **PLAIN)
 app.add_typer(bundles, name="bundle")
 app.command()(work)
+app.command()(watching.metrics)
+app.command()(watching.status)
 app.add_typer(dead_letters.commands(PLAIN), name="dead-letters")
 app.add_typer(privacy.commands(PLAIN))
 app.add_typer(registry.commands(PLAIN))

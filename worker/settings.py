@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 T = TypeVar("T")
@@ -211,8 +211,31 @@ class Settings(BaseSettings):
     flower_port: int = Field(
         default=5555, ge=0, le=65535, description="Flower's port on 127.0.0.1; 0 picks a free one."
     )
+    flower_user: str = Field(
+        default="feltsense", pattern=r"^[\w.-]{1,64}$", description="Who may log in to Flower."
+    )
+    flower_password: SecretStr | None = Field(
+        default=None,
+        description="Their password, without commas; `feltsense up` makes one up at each start when unset.",
+    )
     metrics_port: int = Field(
-        default=9464, ge=0, le=65535, description="Prometheus metrics on 127.0.0.1; 0 picks a free one."
+        default=9464,
+        ge=0,
+        le=65535,
+        description="Prometheus metrics of the worker on 127.0.0.1; 0 picks a free one.",
+    )
+    exporter_port: int = Field(
+        default=0,
+        ge=0,
+        le=65535,
+        description="Prometheus metrics of broker and database on 127.0.0.1 (`feltsense metrics`); 0 picks a"
+        " free one.",
+    )
+    otlp_endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="OTLP/HTTP collector of traces, as `http://127.0.0.1:4318`; off when unset. Needs the"
+        " extra `otel`.",
     )
     faults: bool = Field(
         default=False,
@@ -222,6 +245,15 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severity logged."
     )
+
+    @field_validator("flower_password")
+    @classmethod
+    def _without_comma(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not (value.get_secret_value() and "," not in value.get_secret_value()):
+            raise ValueError(
+                "a password has no comma, which Flower takes for the end of it, and is not empty"
+            )
+        return value
 
     @property
     def bundles(self) -> str:

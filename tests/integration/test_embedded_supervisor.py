@@ -28,7 +28,7 @@ UP = "import sys; from rich.console import Console; from worker.settings import 
 UP += "from worker.embedded.supervisor import up; sys.exit(up(Settings(), Console(width=200)))"
 READY_S, END_S = 90.0, 45.0
 WORKER = "worker.service.celery_app:app worker"
-CHILDREN = {"postgres", "valkey-server", "worker", "beat", "flower"}
+CHILDREN = {"postgres", "valkey-server", "worker", "beat", "flower", "worker.cli metrics"}
 
 
 class Instance:
@@ -100,17 +100,19 @@ def until(holds, within_s: float) -> None:
 def test_up_runs_everything_and_a_signal_ends_all_of_it_in_order(instance):
     addresses = instance.ready().addresses
 
-    assert set(addresses) == {"broker_url", "database_url", "flower_url", "metrics_url"}
+    assert set(addresses) == {"broker_url", "database_url", "flower_url", "metrics_url", "exporter_url"}
     assert (instance.run_dir / "feltsense.json").stat().st_mode & 0o777 == 0o600
     with psycopg.connect(addresses["database_url"]) as connection:
         assert connection.execute("SELECT count(*) FROM perceptions").fetchone() == (0,)
     assert redis.Redis.from_url(addresses["broker_url"]).ping()
+    until(lambda: answers(addresses["exporter_url"]), 30)
+    assert b'feltsense_up{source="database"} 1.0' in urllib.request.urlopen(addresses["exporter_url"]).read()
     assert b"feltsense_events" in urllib.request.urlopen(addresses["metrics_url"]).read()
     until(lambda: listens(addresses["flower_url"]), 30)
     holders = instance.holders()
     commands = " ".join(holders.values())
     assert all(name in commands for name in CHILDREN), commands
-    for secret in ("broker_url", "database_url"):
+    for secret in ("broker_url", "database_url", "flower_url"):
         password = addresses[secret].rpartition("@")[0].rpartition(":")[2]
         assert len(password) >= 20
         assert password not in commands
@@ -215,7 +217,7 @@ def test_a_worker_that_cannot_start_is_reported_with_its_reason(tmp_path):
         home.remove(instance.run_dir / "postgres")
 
 
-@pytest.mark.parametrize("setting", ["flower_port", "metrics_port"])
+@pytest.mark.parametrize("setting", ["flower_port", "metrics_port", "exporter_port"])
 def test_a_port_that_is_taken_is_named_with_its_setting_before_anything_starts(tmp_path, bundle, setting):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -21,6 +21,15 @@ def database_url(settings: Settings) -> str:
     return settings.database_url or _told(settings, "database_url", "FELTSENSE_DATABASE_URL")
 
 
+def told(settings: Settings) -> dict[str, str]:
+    """What the running instance's state file names; nothing where none runs."""
+    try:
+        found = json.loads((settings.run_dir / STATE).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return {name: url for name, url in found.items() if isinstance(url, str)}
+
+
 def _told(settings: Settings, name: str, variable: str) -> str:
     path = settings.run_dir / STATE
     remedy = f"start `feltsense up`, or set {variable}"

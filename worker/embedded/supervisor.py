@@ -4,6 +4,7 @@ ended in order."""
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -13,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from pydantic import SecretStr
 from rich.console import Console
@@ -38,23 +39,26 @@ STOP_S = 10.0
 CHECK_S = 0.2
 FLOWER_TASKS = 10_000
 """Messages that Flower remembers; each costs it some kilobytes."""
+FLOWER_SAVES_MS = 60_000
+"""Between two savings of what it remembers; an orderly end saves too."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoints:
-    """Where a running instance listens. The first two are secrets when embedded: they hold passwords."""
+    """Where a running instance listens. The first three are secrets: they hold passwords."""
 
     broker_url: str = field(repr=False)
     database_url: str = field(repr=False)
-    flower_url: str | None
+    flower_url: str | None = field(repr=False)
     metrics_url: str
+    exporter_url: str | None
     processes: Sequence[Process] = field(repr=False)
     watch: Watch = field(repr=False)
     kept: Sequence[Kept] = field(repr=False, default=())
 
     def addresses(self) -> dict[str, str | None]:
-        """The four addresses, as in the state file."""
-        names = ("broker_url", "database_url", "flower_url", "metrics_url")
+        """The addresses, as in the state file."""
+        names = ("broker_url", "database_url", "flower_url", "metrics_url", "exporter_url")
         return {name: getattr(self, name) for name in names}
 
     def check(self) -> None:
@@ -108,6 +112,7 @@ def running(
         lock = stack.enter_context(rundir.claimed(run_dir))
         flower_port = _port(settings.flower_port, "FELTSENSE_FLOWER_PORT") if flower else None
         metrics_port = _port(settings.metrics_port, "FELTSENSE_METRICS_PORT")
+        exporter_port = None if temporary else _port(settings.exporter_port, "FELTSENSE_EXPORTER_PORT")
         processes: list[Process] = []
         kept: list[Kept] = []
         database_url, broker_url = settings.database_url, settings.broker_url
@@ -127,15 +132,20 @@ def running(
         with Store.open(database_url, pool_size=1) as store:
             store.migrate()
         facts = {"run_dir": run_dir, "broker_url": broker_url, "database_url": database_url}
-        chosen = settings.model_copy(
-            update=facts | {"metrics_port": metrics_port, "flower_port": flower_port or 0, "flower": flower}
-        )
+        ports = {
+            "metrics_port": metrics_port,
+            "flower_port": flower_port or 0,
+            "exporter_port": exporter_port or 0,
+        }
+        password = settings.flower_password or SecretStr(secrets.token_urlsafe(24))
+        chosen = settings.model_copy(update=facts | ports | {"flower": flower, "flower_password": password})
         worker = Watch(lambda pulse: _worker(chosen, run_dir / "logs" / "worker.log", pulse, lock), say)
         endpoints = Endpoints(
             broker_url=broker_url,
             database_url=database_url,
-            flower_url=None if flower_port is None else f"http://127.0.0.1:{flower_port}",
+            flower_url=None if flower_port is None else _flower_url(chosen),
             metrics_url=f"http://127.0.0.1:{metrics_port}/metrics",
+            exporter_url=None if exporter_port is None else f"http://127.0.0.1:{exporter_port}/metrics",
             processes=processes,
             watch=worker,
             kept=kept,
@@ -144,7 +154,7 @@ def running(
         worker.start()
         _await_worker(endpoints, worker.process)
         say("The worker is ready.")
-        for process in _celery(chosen, run_dir, lock, beat=not temporary):
+        for process in _beside(chosen, run_dir, lock, temporary=temporary):
             stack.callback(process.stop, STOP_S)
             process.start()
             processes.append(process)
@@ -267,24 +277,46 @@ def _worker(settings: Settings, log: Path | None, pulse: int, *keep_open: int) -
     )
 
 
-def _celery(settings: Settings, run_dir: Path, lock: int, *, beat: bool) -> Iterator[Process]:
+def _beside(settings: Settings, run_dir: Path, lock: int, *, temporary: bool) -> Iterator[Process]:
     """The processes beside the worker, in the order of their start."""
-    level = ["--loglevel", settings.log_level]
-    commands = []
-    if beat:
-        commands.append(("beat", ["beat", *level]))
+    celery = ["celery", "--app", APP]
+    commands: dict[str, list[str]] = {}
+    if not temporary:
+        commands["beat"] = [*celery, "beat", "--loglevel", settings.log_level]
+        commands["metrics"] = ["worker.cli", "metrics"]
     if settings.flower:
-        flower = ["flower", "--address=127.0.0.1", f"--port={settings.flower_port}"]
-        commands.append(("flower", [*flower, f"--max_tasks={FLOWER_TASKS}"]))
-    for name, arguments in commands:
+        commands["flower"] = [*celery, "flower"]
+    for name, arguments in commands.items():
         yield Process(
             name,
-            [sys.executable, "-m", "celery", "--app", APP, *arguments],
+            [sys.executable, "-m", *arguments],
             log=run_dir / "logs" / f"{name}.log",
             orphaned=signal.SIGKILL,
-            environment=environment(settings),
+            environment=environment(settings) | (_flower(settings, run_dir) if name == "flower" else {}),
             keep_open=(lock,),
         )
+
+
+def _flower(settings: Settings, run_dir: Path) -> dict[str, str]:
+    """Flower's options as variables: its arguments can be read by every user of the machine."""
+    assert settings.flower_password is not None, "given by the settings, or just made up"
+    return {
+        "FLOWER_ADDRESS": "127.0.0.1",
+        "FLOWER_PORT": str(settings.flower_port),
+        "FLOWER_BASIC_AUTH": f"{settings.flower_user}:{settings.flower_password.get_secret_value()}",
+        "FLOWER_READ_ONLY": "true",
+        "FLOWER_TASKS_COLUMNS": "name,uuid,state,result,received,runtime,worker",
+        "FLOWER_MAX_TASKS": str(FLOWER_TASKS),
+        "FLOWER_PERSISTENT": "true",
+        "FLOWER_DB": str(run_dir / "flower.db"),
+        "FLOWER_STATE_SAVE_INTERVAL": str(FLOWER_SAVES_MS),
+    }
+
+
+def _flower_url(settings: Settings) -> str:
+    assert settings.flower_password is not None, "given by the settings, or just made up"
+    password = quote(settings.flower_password.get_secret_value(), safe="")
+    return f"http://{settings.flower_user}:{password}@127.0.0.1:{settings.flower_port}"
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -340,6 +372,10 @@ def _announce(endpoints: Endpoints, settings: Settings, console: Console) -> Non
     for name, url in endpoints.addresses().items():
         if url is not None:
             console.print(f"  {name:<13} {_without_password(url)}", highlight=False)
+    if endpoints.flower_url is not None:
+        console.print(
+            f"Flower wants a login: its address with the password is in {settings.run_dir / rundir.STATE}"
+        )
     console.print("Ctrl-C stops all of it.")
 
 

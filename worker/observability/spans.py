@@ -1,10 +1,10 @@
-"""When each batch was where: what `feltsense trace` draws. Off unless somebody records; then a list of
-stages, times and sizes, never a text, an id or a person."""
+"""When each batch was where: what `feltsense trace` draws and `tracing` sends. Off unless somebody listens;
+then stages, times and sizes, never a text, an id or a person."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -20,25 +20,34 @@ class Span:
     end_s: float
 
 
-_recorded: list[Span] | None = None
+_listeners: tuple[Callable[[Span], None], ...] = ()
 """Of the process, as its metrics are: stages and encoder need not know who looks on."""
 
 now = time.perf_counter
 
 
 def record(stage: str, start_s: float, *, size: int, live: bool) -> None:
-    """A batch has left `stage`, where it was since `start_s`; forgotten when nobody records."""
-    if (recorded := _recorded) is not None:
-        recorded.append(Span(stage=stage, live=live, size=size, start_s=start_s, end_s=now()))
+    """A batch has left `stage`, where it was since `start_s`; forgotten when nobody listens."""
+    if listeners := _listeners:
+        span = Span(stage=stage, live=live, size=size, start_s=start_s, end_s=now())
+        for listen in listeners:
+            listen(span)
+
+
+@contextmanager
+def told_to(listen: Callable[[Span], None]) -> Iterator[None]:
+    """Let `listen` have every span of this process while the block runs, from any thread."""
+    global _listeners
+    _listeners = (*_listeners, listen)
+    try:
+        yield
+    finally:
+        _listeners = tuple(one for one in _listeners if one is not listen)
 
 
 @contextmanager
 def recording() -> Iterator[list[Span]]:
-    """The list into which this process records while the block runs; one at a time."""
-    global _recorded
+    """The list into which this process records while the block runs."""
     recorded: list[Span] = []
-    _recorded = recorded
-    try:
+    with told_to(recorded.append):
         yield recorded
-    finally:
-        _recorded = None

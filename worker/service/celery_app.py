@@ -16,7 +16,7 @@ from celery import Celery, signals
 
 from worker.errors import FeltsenseError, UsageError
 from worker.events.message import BULK, LIVE
-from worker.observability import logging
+from worker.observability import logging, metrics
 from worker.observability.logging import failure, logger
 from worker.service import beat, heap, slots, tasks, transport, upkeep
 from worker.service.beat import Rota
@@ -138,6 +138,14 @@ def _connect(app: App, settings: Settings, consumption: Consumption) -> None:
         except Exception as error:
             logger.error("worker_failed", **failure(error))
             raise SystemExit(1) from error
+
+    @signals.beat_init.connect(weak=False)
+    def serve_numbers(**_: Any) -> None:
+        held.enter_context(metrics.served(0, "beat", settings.run_dir))
+
+    @signals.before_task_publish.connect(weak=False)
+    def count_scheduled(sender: str = "", **_: Any) -> None:
+        metrics.SCHEDULED.labels(sender).inc()
 
     @signals.worker_ready.connect(weak=False)
     def ready(**_: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Self
 from worker.errors import UsageError
 from worker.events.envelope import Seal
 from worker.events.message import LIVE, Entry
-from worker.observability import metrics
+from worker.observability import metrics, spans, tracing
 from worker.observability.logging import logger
 from worker.service.faults import strike
 from worker.service.heartbeat import Heartbeat
@@ -70,6 +70,7 @@ class Service:
             )
             swapper = Swapper(serving, store, settings, worker=stages.lease.owner[:12])
             swapper.begin()
+            opened.enter_context(tracing.sending(settings.otlp_endpoint))
             # Behind the stages at the end: what they cannot finish is given back.
             opened.enter_context(Heartbeat(store, stages.lease, lambda: not stages.progress.stalled()))
             opened.enter_context(stages)
@@ -77,8 +78,7 @@ class Service:
                 opened.enter_context(Lookout(store, serving, settings.broker_url, seal=seal))
             opened.enter_context(Repair(store, serving))
             opened.enter_context(swapper)
-            server, port = metrics.serve(settings.metrics_port)
-            opened.callback(server.shutdown)
+            port = opened.enter_context(metrics.served(settings.metrics_port, "worker", settings.run_dir))
             logger.info(
                 "worker_opened",
                 seconds=round(time.perf_counter() - started, 2),
@@ -94,6 +94,7 @@ class Service:
         with metrics.IN_FLIGHT.track_inprogress():
             tally = self.stages.enrich(entries, message_id=message_id, lane=lane)
         metrics.MESSAGE_SECONDS.labels(lane).observe(time.perf_counter() - started)
+        spans.record("message", started, size=len(entries), live=lane == LIVE)
         for outcome, count in tally.items():
             metrics.EVENTS.labels(outcome).inc(count)
         return tally

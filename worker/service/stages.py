@@ -160,6 +160,7 @@ class Stages:
         What fails by itself is parked. Raises a retryable error when a service stays away until shutdown:
         then what has no row yet is found again.
         """
+        metrics.LEASES_LOST.labels("resumed").inc(len(found))
         message = Message(f"resumed/{uuid4()}", len(found), live=False)
         onward: list[Journey] = []
         served.enter(len(found))
@@ -218,6 +219,8 @@ class Stages:
         onward = []
         for one, (admission, seen) in zip(batch, welcomes, strict=True):
             one.attempts = admission.attempts
+            if admission.attempts:
+                metrics.LEASES_LOST.labels("redelivered").inc()
             if admission.kind in _NOT_ENRICHED:
                 one.ended(_NOT_ENRICHED[admission.kind])
             elif admission.kind is Kind.HELD:
@@ -299,6 +302,11 @@ class Stages:
         ]
 
     def _written(self, batch: Sequence[Journey], outcomes: Sequence[str]) -> None:
+        metrics.written(
+            one.appraisal
+            for one, outcome in zip(batch, outcomes, strict=True)
+            if outcome == "written" and one.appraisal is not None
+        )
         for one, outcome in zip(batch, outcomes, strict=True):
             one.ended(outcome)
 

@@ -126,7 +126,7 @@ def announce(store: Store, pipeline: Pipeline) -> None:
 def alarm(store: Store, wanted: Registered, error: Exception) -> None:
     """Says wherever somebody may look that a version which should serve cannot."""
     logger.error("bundle_unavailable", version=wanted.version, location=wanted.location, **_why(error))
-    metrics.MODEL_SWAPS.labels("failed").inc()
+    metrics.SWAPS.labels("refused").inc()
     store.transact(lambda cursor: models.record(cursor, wanted.version, "swap_failed", _why(error)))
 
 
@@ -214,7 +214,7 @@ class Swapper(Periodic):
             "switch_ms": round(1000 * (time.perf_counter() - loaded), 1),
         }
         logger.info("bundle_swapped", version=wanted.version, **facts)
-        metrics.MODEL_SWAPS.labels("swapped").inc()
+        metrics.SWAPS.labels("swapped").inc()
         self._store.transact(lambda cursor: models.record(cursor, wanted.version, "swapped", facts))
 
     def _open_first(self) -> None:
@@ -261,8 +261,7 @@ class Swapper(Periodic):
             self._end_warmup()
             self._warmups.append(warmup)
             warmup.__enter__()
-        metrics.MODEL_SERVING.clear()
-        metrics.MODEL_SERVING.labels(pipeline.model_version).set(1)
+        metrics.serving(pipeline.model_version, time.time())
 
     def _end_warmup(self) -> None:
         while self._warmups:

@@ -58,12 +58,15 @@ for i = 4, #KEYS do
     for _, part in ipairs({KEYS[i], tag, entry}) do taken[#taken + 1] = part end
   end
   room = room - #entries
+  if #entries > 0 then redis.call('INCRBY', 'feltsense.taken:' .. KEYS[i], #entries) end
 end
 if #taken > 0 then redis.call('SET', KEYS[3], '', 'EX', ARGV[5]) end
 return taken
 """
 """Moves entries from the lists, in their order, to what is held. The value is what kombu would have stored,
-if the entry is JSON. The pops come first: a full server refuses a script's first write if it needs memory."""
+if the entry is JSON. The pops come first: a full server refuses a script's first write if it needs memory.
+How many were ever taken from a list tells an onlooker how long its oldest entry waits
+(`worker.service.queues`)."""
 
 _GIVE_BACK = """
 local function give_back(tag, push)
@@ -72,7 +75,9 @@ local function give_back(tag, push)
   if not entry then return 0 end
   redis.call('ZREM', KEYS[2], tag)
   redis.call('HDEL', KEYS[1], tag)
-  return redis.call(push, cjson.decode('[' .. list .. ']')[1], entry)
+  list = cjson.decode('[' .. list .. ']')[1]
+  if push == 'RPUSH' then redis.call('DECR', 'feltsense.taken:' .. list) end
+  return redis.call(push, list, entry)
 end
 """
 

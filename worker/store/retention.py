@@ -78,7 +78,7 @@ def count(store: Store, *, text_days: int | None, days: int | None) -> Forgotten
     limits = {"reflections": days, "letters": days, "texts": text_days, "payloads": text_days}
 
     def work(cursor: Cursor) -> Forgotten:
-        _allow_scans(cursor)
+        allow_scans(cursor)
         counts = dict.fromkeys(limits, 0)
         for kind, limit in limits.items():
             if limit is not None:
@@ -89,15 +89,26 @@ def count(store: Store, *, text_days: int | None, days: int | None) -> Forgotten
     return store.transact(work)
 
 
+def overdue(cursor: Cursor, *, text_days: int | None, days: int | None, most: int) -> dict[str, int]:
+    """What is older than that now, by kind, each counted to `most` at most."""
+    limits = {"reflections": days, "letters": days, "texts": text_days, "payloads": text_days}
+    query = "SELECT count(*) FROM ({} LIMIT %(most)s) old"
+    return {
+        kind: cursor.execute(query.format(_CHOSEN[kind]), {"days": limit, "most": most}).fetchall()[0][0]
+        for kind, limit in limits.items()
+        if limit is not None
+    }
+
+
 def _drop(cursor: Cursor, *, kind: str, days: int, at_once: int) -> int:
-    _allow_scans(cursor)
+    allow_scans(cursor)
     query = f"{_DROP[kind]} WHERE id IN ({_CHOSEN[kind]} LIMIT %(at_once)s FOR UPDATE SKIP LOCKED)"
     if kind == "texts":
         query = _WITH_NOTES.format(query)
     return cursor.execute(query, {"days": days, "at_once": at_once}).rowcount
 
 
-def _allow_scans(cursor: Cursor) -> None:
+def allow_scans(cursor: Cursor) -> None:
     """These read by age, not by key: a scan of the block ranges that are old enough is the right plan."""
     cursor.execute("SET LOCAL enable_bitmapscan = on")
     cursor.execute("SET LOCAL enable_seqscan = on")
