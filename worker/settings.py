@@ -3,11 +3,18 @@ border."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, SecretStr
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+)
 
 T = TypeVar("T")
 
@@ -36,6 +43,11 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="FELTSENSE_", env_file=".env", extra="ignore", frozen=True)
 
+    secrets_dir: Path | None = Field(
+        default=None,
+        description="Folder with a file for a variable, named like it in small letters (`/run/secrets` of"
+        " Docker); variables win.",
+    )
     run_dir: Path = Field(
         default=Path("run"), description="Folder of the running instance: state file, sockets, embedded data."
     )
@@ -175,6 +187,10 @@ class Settings(BaseSettings):
     metrics_port: int = Field(
         default=9464, ge=0, le=65535, description="Prometheus metrics on 127.0.0.1; 0 picks a free one."
     )
+    metrics_host: str = Field(
+        default="127.0.0.1",
+        description="Address the metrics listen on; `0.0.0.0` lets others read them: counts, never a text.",
+    )
     faults: bool = Field(
         default=False,
         description="For tests only: a text with `feltsense-fault:` and `raise`, `hang` or `kill` does that"
@@ -183,6 +199,18 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severity logged."
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  its folder would be fixed
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        files = SecretsSettingsSource(settings_cls, secrets_dir=os.environ.get("FELTSENSE_SECRETS_DIR"))
+        return init_settings, env_settings, dotenv_settings, files
 
     @property
     def wire_key(self) -> str | None:

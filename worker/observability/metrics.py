@@ -45,16 +45,16 @@ SHADOW_RUNS = Counter(
 )
 
 
-def serve(port: int) -> tuple[WSGIServer, int]:
-    """Serve the numbers on 127.0.0.1 (port 0 picks a free one): the server, to be shut down, and its port.
+def serve(port: int, host: str = "127.0.0.1") -> tuple[WSGIServer, int]:
+    """Serve the numbers on `host` (port 0 picks a free one): the server, to be shut down, and its port.
 
     Raises `ServiceMissing` when the port is taken.
     """
     try:
-        server, _ = start_http_server(port, addr="127.0.0.1")
+        server, _ = start_http_server(port, addr=host)
     except OSError as error:
         raise ServiceMissing(
-            f"metrics cannot listen on 127.0.0.1:{port} ({error.strerror}): "
+            f"metrics cannot listen on {host}:{port} ({error.strerror}): "
             "set FELTSENSE_METRICS_PORT to a free port or 0"
         ) from error
     return server, server.server_port

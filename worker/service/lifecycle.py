@@ -84,7 +84,7 @@ class Service:
                     Retention(store, text_days=settings.retention_text_days, days=settings.retention_days)
                 )
             opened.enter_context(warmup)
-            server, port = metrics.serve(settings.metrics_port)
+            server, port = metrics.serve(settings.metrics_port, settings.metrics_host)
             opened.callback(server.shutdown)
             logger.info(
                 "worker_opened",
