@@ -91,7 +91,7 @@ ON CONFLICT (id) DO UPDATE SET
 WHERE r.user_id = excluded.user_id AND r.revision < excluded.revision AND r.deleted_at IS NULL
 RETURNING r.id, r.received_at = now()
 """  # noqa: S608 - a constant of ours, no value
-"""An inserted row has the default, its transaction's time, an updated one a later one (`xmax`, which tells the
+"""An inserted row has its transaction's time, an updated one a later time (`xmax`, which would tell the
 same, is not to be had of a partitioned table). Rows left alone are locked all the same, but for those whose
 person is not as recalled: they are not even looked at."""
 
