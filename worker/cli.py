@@ -21,6 +21,7 @@ import typer
 from worker.commands import dead_letters, privacy, registry, review, watching
 from worker.commands.configured import opened
 from worker.commands.configured import settings as _settings
+from worker.commands.migrate import migrate
 from worker.commands.work import work
 from worker.errors import REJECTED, FeltsenseError, UsageError
 from worker.interruption import INTERRUPTED
@@ -46,6 +47,7 @@ app = typer.Typer(
 bundles = typer.Typer(help="Look at a bundle without running it.", **PLAIN)
 app.add_typer(bundles, name="bundle")
 app.command()(work)
+app.command()(migrate)
 app.command()(watching.metrics)
 app.command()(watching.status)
 app.add_typer(dead_letters.commands(PLAIN), name="dead-letters")

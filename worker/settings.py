@@ -3,11 +3,18 @@ border."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+)
 
 T = TypeVar("T")
 
@@ -37,6 +44,11 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="FELTSENSE_", env_file=".env", extra="ignore", frozen=True)
 
+    secrets_dir: Path | None = Field(
+        default=None,
+        description="Folder with a file for a variable, named like it in small letters (`/run/secrets` of"
+        " Docker); variables win.",
+    )
     run_dir: Path = Field(
         default=Path("run"), description="Folder of the running instance: state file, sockets, embedded data."
     )
@@ -237,6 +249,10 @@ class Settings(BaseSettings):
         description="OTLP/HTTP collector of traces, as `http://127.0.0.1:4318`; off when unset. Needs the"
         " extra `otel`.",
     )
+    metrics_host: str = Field(
+        default="127.0.0.1",
+        description="Address the metrics listen on; `0.0.0.0` lets others read them: counts, never a text.",
+    )
     faults: bool = Field(
         default=False,
         description="For tests only: a text with `feltsense-fault:` and `raise`, `hang` or `kill` does that"
@@ -259,6 +275,18 @@ class Settings(BaseSettings):
     def bundles(self) -> str:
         """`bundle_store`, or where it is when unset."""
         return self.bundle_store or str(self.run_dir / "bundles")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  its folder would be fixed
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        files = SecretsSettingsSource(settings_cls, secrets_dir=os.environ.get("FELTSENSE_SECRETS_DIR"))
+        return init_settings, env_settings, dotenv_settings, files
 
     @property
     def wire_key(self) -> str | None:

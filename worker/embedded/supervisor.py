@@ -187,15 +187,18 @@ def _embedded(settings: Settings, run_dir: Path, lock: int) -> list[Postgres | V
 
 def work(settings: Settings, console: Console) -> int:
     """Run one worker in the foreground until a signal, on the settings' broker and database, and start it
-    again as `up` does; the exit code. Its log goes to our own output.
+    again as `up` does; the exit code. Its log goes to our own output, its pulse to a file of the run folder.
 
     Raises `UsageError` without broker or database, `ServiceMissing` when starting again does not help.
     """
     if settings.broker_url is None or settings.database_url is None:
         raise UsageError("a worker by itself needs FELTSENSE_BROKER_URL and FELTSENSE_DATABASE_URL")
+    settings.run_dir.mkdir(parents=True, exist_ok=True)
     try:
         with stoppable(), ExitStack() as stack:
-            watch = Watch(lambda pulse: _worker(settings, None, pulse), console.print)
+            watch = Watch(
+                lambda pulse: _worker(settings, None, pulse), console.print, pulse=settings.run_dir / "pulse"
+            )
             stack.callback(watch.stop, WORKER_STOP_S)
             watch.start()
             while True:

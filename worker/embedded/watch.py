@@ -10,6 +10,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 
 from worker.embedded.process import Process
 from worker.errors import ServiceMissing
@@ -26,9 +27,16 @@ PAUSE_S = 5.0
 
 
 class Watch:
-    """One worker, made by `make` for the descriptor it writes to; use it from the main thread."""
+    """One worker, made by `make` for the descriptor it writes to; use it from the main thread.
 
-    def __init__(self, make: Callable[[int], Process], say: Callable[[str], None]) -> None:
+    `pulse` is a file touched whenever the worker says that it gets on: its age is what a container's health
+    check looks at.
+    """
+
+    def __init__(
+        self, make: Callable[[int], Process], say: Callable[[str], None], *, pulse: Path | None = None
+    ) -> None:
+        self._pulse = pulse
         self._reading, self._writing = os.pipe()
         os.set_blocking(self._reading, False)
         self._say = say
@@ -61,6 +69,8 @@ class Watch:
         said = self._said()
         if said or (self._heard is not None and not listened):
             self._heard = now
+        if said and not said.endswith(HUNG) and self._pulse is not None:
+            self._pulse.touch()
         if self._resume_at is not None:
             if now >= self._resume_at:
                 self.start()

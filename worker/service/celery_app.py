@@ -141,7 +141,7 @@ def _connect(app: App, settings: Settings, consumption: Consumption) -> None:
 
     @signals.beat_init.connect(weak=False)
     def serve_numbers(**_: Any) -> None:
-        held.enter_context(metrics.served(0, "beat", settings.run_dir))
+        held.enter_context(metrics.served(0, "beat", settings.run_dir, host=settings.metrics_host))
 
     @signals.before_task_publish.connect(weak=False)
     def count_scheduled(sender: str = "", **_: Any) -> None:

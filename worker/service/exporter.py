@@ -228,7 +228,13 @@ def serving(settings: Settings) -> Iterator[int]:
     exporter = Exporter(settings)
     registry.register(exporter)
     try:
-        with metrics.served(settings.exporter_port, "exporter", settings.run_dir, registry=registry) as port:
+        with metrics.served(
+            settings.exporter_port,
+            "exporter",
+            settings.run_dir,
+            host=settings.metrics_host,
+            registry=registry,
+        ) as port:
             logger.info("exporter_serves", metrics_port=port)
             yield port
     finally:

@@ -78,7 +78,9 @@ class Service:
                 opened.enter_context(Lookout(store, serving, settings.broker_url, seal=seal))
             opened.enter_context(Repair(store, serving))
             opened.enter_context(swapper)
-            port = opened.enter_context(metrics.served(settings.metrics_port, "worker", settings.run_dir))
+            port = opened.enter_context(
+                metrics.served(settings.metrics_port, "worker", settings.run_dir, host=settings.metrics_host)
+            )
             logger.info(
                 "worker_opened",
                 seconds=round(time.perf_counter() - started, 2),

@@ -85,13 +85,15 @@ ON CONFLICT (id) DO UPDATE SET
     timezone = excluded.timezone, local_day = excluded.local_day, lang = excluded.lang,
     device = excluded.device, text = excluded.text, sealed = excluded.sealed, digest = excluded.digest,
     self_valence = excluded.self_valence, self_arousal = excluded.self_arousal,
-    self_emotion = excluded.self_emotion, consent_training = excluded.consent_training, received_at = now(),
+    self_emotion = excluded.self_emotion, consent_training = excluded.consent_training,
+    received_at = clock_timestamp(),
     screen_level = excluded.screen_level, screen_score = excluded.screen_score, screen = excluded.screen
 WHERE r.user_id = excluded.user_id AND r.revision < excluded.revision AND r.deleted_at IS NULL
-RETURNING r.id, r.xmax = 0
+RETURNING r.id, r.received_at = now()
 """  # noqa: S608 - a constant of ours, no value
-"""An inserted row has no xmax, an updated one this transaction's. Rows left alone are locked all the same,
-but for those whose person is not as recalled: they are not even looked at."""
+"""An inserted row has its transaction's time, an updated one a later time (`xmax`, which would tell the
+same, is not to be had of a partitioned table). Rows left alone are locked all the same, but for those whose
+person is not as recalled: they are not even looked at."""
 
 STORED = """
 SELECT a.id, r.user_id, r.revision, r.digest, r.deleted_at IS NOT NULL, d.state, d.model_version,
