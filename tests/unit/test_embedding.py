@@ -1,48 +1,49 @@
-"""Cutting texts into encoder calls: every row once, padded by its own length only."""
+"""Texts as the encoder's inputs, and those laid out without their padding."""
 
 import numpy as np
 import pytest
 
-from worker.features.embedding import BUCKETS, TOKEN_BUDGET, bucket_of, shape, sizes
+from worker.features.embedding import TOKEN_BUDGET, pack, shape
+from worker.inference.packed import lay
 
 
-@pytest.mark.parametrize(("length", "bucket"), [(1, 8), (8, 8), (9, 12), (33, 40), (129, 160), (256, 256)])
-def test_a_text_is_padded_to_the_smallest_bucket_that_holds_it(length, bucket):
-    assert bucket_of(length) == bucket
+@pytest.mark.parametrize(("longest", "length"), [(1, 32), (32, 32), (33, 64), (256, 256)])
+def test_texts_are_padded_to_a_multiple_of_32(longest, length):
+    ids, mask = pack([[7] * longest, [8]])
+
+    assert ids.shape == mask.shape == (2, length)
+    assert mask.sum(axis=1).tolist() == [longest, 1]
+    assert ids[1, :2].tolist() == [8, 0]
 
 
-def test_a_text_beyond_the_last_bucket_is_an_error():
-    with pytest.raises(ValueError, match="257"):
-        bucket_of(BUCKETS[-1] + 1)
-
-
-def test_every_text_is_in_exactly_one_call_with_its_own_tokens():
+def test_laid_out_every_real_token_stands_once_with_its_place_and_finds_its_way_back():
     generator = np.random.default_rng(5)
-    tokens = [list(range(1, 1 + length)) for length in generator.integers(1, 257, size=173)]
+    tokens = [generator.integers(1, 30_000, size=length).tolist() for length in (3, 40, 1, 19)]
+    given, mask = pack(tokens)
 
-    calls = list(shape(tokens))
+    ids, places, spread, back, same = lay([given, mask])
+
+    flat = [one for text in tokens for one in text]
+    assert ids[: len(flat)].tolist() == flat
+    assert places[: len(flat)].tolist() == [at for text in tokens for at in range(len(text))]
+    assert (ids[spread] * mask == given).all()
+    assert (given.reshape(-1)[back[: len(flat)]] == flat).all()
+    assert same is mask
+    assert len(ids) == len(places) == len(back) == 64
+
+
+@pytest.mark.parametrize("budget", [16, TOKEN_BUDGET, 1000])
+def test_every_text_is_cut_into_one_call_of_at_most_the_budget_unless_it_is_alone(budget):
+    tokens = [[1 + length] * length for length in np.random.default_rng(5).integers(1, 257, size=173)]
+
+    calls = list(shape(tokens, budget))
 
     assert sorted(np.concatenate([call.rows for call in calls])) == list(range(len(tokens)))
     for call in calls:
-        assert len(call.rows) in sizes(call.ids.shape[1], TOKEN_BUDGET)
+        assert call.ids.size <= budget or len(call.rows) == 1
         for row, ids, mask in zip(call.rows, call.ids, call.mask, strict=True):
-            count = len(tokens[row])
-            assert ids[:count].tolist() == tokens[row]
-            assert not ids[count:].any()
-            assert mask.sum() == count
-            assert len(ids) == bucket_of(count)
+            assert ids[mask > 0].tolist() == tokens[row]
 
 
 def test_no_text_makes_no_call():
     assert list(shape([])) == []
-
-
-@pytest.mark.parametrize("budget", [16, 256, 1000, 4096])
-def test_no_call_has_more_padded_tokens_than_the_budget_unless_it_is_one_text(budget):
-    tokens = [[1] * length for length in range(1, 257)] * 17
-
-    calls = list(shape(tokens, budget))
-
-    assert sum(len(call.rows) for call in calls) == len(tokens)
-    assert all(call.ids.size <= budget or len(call.rows) == 1 for call in calls)
-    assert all(len(call.rows) in sizes(call.ids.shape[1], budget) for call in calls)

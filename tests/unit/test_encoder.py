@@ -70,9 +70,12 @@ def test_the_graph_computes_the_published_model(exact):
         assert np.abs(ours - theirs).max() < 1e-5
 
 
-def test_an_embedding_does_not_depend_on_its_batch(cache):
-    encoder = Encoder.open(cache_dir=cache, plan=("GPU", "NPU", "CPU"), threads=2, streams=2)
-    texts = [f"{text} {'again and ' * (n % 7)}again" for n, text in enumerate(TEXTS * 9)]
+@pytest.mark.parametrize("precision", ["auto", "f32", "int8"])
+def test_an_embedding_does_not_depend_on_its_batch(cache, precision):
+    encoder = Encoder.open(
+        cache_dir=cache, plan=("GPU", "NPU", "CPU"), precision=precision, threads=2, streams=2
+    )
+    texts = [f"{text} {'again and ' * (n % 7) ** 2}again" for n, text in enumerate(TEXTS * 4)]
     alone = np.concatenate([encoder.encode([text]) for text in texts])
 
     together = encoder.encode(texts)

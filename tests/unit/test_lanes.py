@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from worker.errors import DeviceFailed
-from worker.features.embedding import sizes
+from worker.features.embedding import most_texts
 from worker.inference.backend import Placed
 from worker.inference.failover import Ran
-from worker.inference.lanes import Inputs, Lanes, Submission
+from worker.inference.lanes import LEAST_SHARED, Inputs, Lanes, Submission
 
 BUDGET = 64
 PLACED = Placed(actual="CPU", precision="f32")
@@ -23,16 +23,16 @@ class Device:
     """Ends a call when it is told to; gives each text's first token and length back as its vector."""
 
     refuses: bool = False
+    budget: int = BUDGET
     begun: list[list[int]] = field(default_factory=list)
     running: list[tuple[Inputs, Future[Ran]]] = field(default_factory=list)
 
     def submit(self, inputs: Inputs, *, rows: int) -> Future[Ran]:
         if self.refuses:
             raise DeviceFailed("no such shape")
-        ids = inputs[0]
-        assert len(ids) == rows
-        assert ids.size <= BUDGET or rows == 1
-        assert rows in sizes(ids.shape[1], BUDGET)
+        ids, mask = inputs
+        assert len(ids) == rows <= most_texts(self.budget)
+        assert mask.sum() <= self.budget or rows == 1
         self.begun.append(ids[:, 0].tolist())
         self.running.append((inputs, Future()))
         return self.running[-1][1]
@@ -58,7 +58,7 @@ def test_a_live_text_passes_all_bulk_texts_that_wait() -> None:
     device = Device()
     lanes = Lanes(device, requests=2, token_budget=BUDGET)
     bulk = texts(*((mark, 30) for mark in range(1, 7)))
-    live = texts((11, 5), (12, 30))
+    live = texts((11, 5), (12, 60))
     lanes.submit(bulk, live=False)
     lanes.submit(live, live=True)
 
@@ -69,47 +69,36 @@ def test_a_live_text_passes_all_bulk_texts_that_wait() -> None:
     device.end_all()
 
     assert device.begun[3:] == [[3, 4], [5, 6]]
-    assert live.future.result(0).vectors.tolist() == [[11, 5], [12, 30]]
+    assert live.future.result(0).vectors.tolist() == [[11, 5], [12, 60]]
     assert bulk.future.result(0).placed == [PLACED] * 6
 
 
-def test_bulk_calls_are_filled_across_submissions() -> None:
+def test_calls_are_filled_across_submissions_and_lengths_in_the_order_of_their_coming() -> None:
     device = Device()
     lanes = Lanes(device, requests=1, token_budget=BUDGET)
     first = texts((1, 30), (2, 7), (3, 7))
-    second = texts((4, 30), *((mark, 7) for mark in range(5, 11)))
+    second = texts((4, 7), (5, 20), *((mark, 7) for mark in range(6, 15)))
     for submission in (first, second):
         lanes.submit(submission, live=False)
     device.end_all()
 
-    # 1 begins at once, since nothing is full yet; then the full calls, then what is left.
-    assert device.begun == [[1], [2, 3, 5, 6, 7, 8, 9, 10], [4]]
+    # Of a submission the longest first; no call has more than eight texts here.
+    assert device.begun == [[1, 2, 3], [5, 4, 6, 7, 8, 9, 10], [11, 12, 13, 14]]
     for submission in (first, second):
         assert submission.future.result(0).vectors.tolist() == [
             [one[0], len(one)] for one in submission.tokens
         ]
 
 
-def test_where_many_live_texts_wait_those_of_the_commonest_length_go_together_but_nobody_waits_long() -> None:
-    device = Device()
-    lanes = Lanes(device, requests=1, token_budget=BUDGET)
-    for mark, length in ((1, 30), (2, 20), *((mark, 7) for mark in range(3, 18))):
-        lanes.submit(texts((mark, length)), live=True)
+def test_free_requests_share_the_live_texts_that_wait() -> None:
+    device = Device(budget=4 * LEAST_SHARED)
+    lanes = Lanes(device, requests=3, token_budget=device.budget)
+    lanes.submit(texts(*((mark, LEAST_SHARED // 2) for mark in range(1, 7))), live=True)
+    assert device.begun == [[1, 2, 3], [4, 5, 6]]
     device.end_all()
 
-    # 1 goes at once; eight of the commonest pass 2, whose patience is then over.
-    assert device.begun[:3] == [[1], list(range(3, 11)), [2]]
-
-
-def test_a_text_of_a_rare_length_is_not_passed_for_ever() -> None:
-    device = Device()
-    lanes = Lanes(device, requests=1, token_budget=BUDGET, patience=4)
-    lanes.submit(texts((1, 30), (2, 30), (9, 20)), live=False)
-    for _ in range(6):
-        lanes.submit(texts((3, 30), (4, 30)), live=False)
-    device.end_all()
-
-    assert device.begun.index([9]) == 2  # after 1, 2 and one more full call
+    lanes.submit(texts((7, LEAST_SHARED // 2), (8, LEAST_SHARED // 2)), live=True)
+    assert device.begun[2:] == [[7, 8]]
 
 
 @pytest.mark.parametrize(("requests", "bulk", "live"), [(1, 1, 1), (2, 1, 2), (3, 2, 3)])

@@ -42,8 +42,9 @@ class Graph:
     """What OpenVINO is given: a model (or its .xml, and `weights` that lie elsewhere than beside it), a
     `name` no other graph has, and plugin `properties` this graph needs.
 
-    `quantised` says that its products are 8-bit integers. A device that wants `fixed` shapes is given those,
-    by [batch, length], in the open graph's stead.
+    `quantised` says that its products are 8-bit integers; `lay` makes of the component's inputs those of
+    this graph, if they differ. A device that wants `fixed` shapes is given those, by [batch, length], in the
+    open graph's stead.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Graph:
     properties: Mapping[str, Any] = field(default_factory=dict)
     weights: Path | None = None
     quantised: bool = False
+    lay: Callable[[Sequence[Array]], Sequence[Array]] = list
     fixed: Mapping[tuple[int, int], Graph] = field(default_factory=dict)
 
     def read(self, core: ov.Core) -> ov.Model:

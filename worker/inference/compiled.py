@@ -121,7 +121,7 @@ def open_on(device: str, component: Component, precision: str) -> Threaded:
         request = model.create_infer_request()
 
         def compute(inputs: Sequence[Array]) -> Array:
-            request.start_async(list(inputs))
+            request.start_async(list(graph.lay(inputs)))
             request.wait()
             # The request's buffer is reused by the next call.
             return np.array(request.get_output_tensor(0).data, copy=True)

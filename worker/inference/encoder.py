@@ -11,14 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from worker.features.embedding import BUCKETS, TOKEN_BUDGET, pack, sizes
-from worker.inference import encoder_graph, minilm
+from worker.features.embedding import TOKEN_BUDGET, pack
+from worker.inference import encoder_graph, minilm, packed
 from worker.inference.backend import Placed
 from worker.inference.devices import Policy
 from worker.inference.failover import Failover
 from worker.inference.lanes import Encoded, Lanes, Submission
 
 Embeddings = NDArray[np.float32]
+
+_USUAL = 24
+"""Tokens of a usual text."""
 
 
 class Encoder:
@@ -92,19 +95,14 @@ class Encoder:
         """Encode and wait: the vectors as `submit` gives them."""
         return self.submit(self.tokenise(texts)).result().vectors
 
-    def warm(self, longest: int = 128) -> Iterator[int]:
-        """Run every shape up to `longest` tokens once, since one never seen costs some milliseconds more: one
-        shape a step, small batches first; a step gives its batch size."""
-        shapes = [
-            (batch, bucket)
-            for bucket in BUCKETS
-            if bucket <= longest
-            for batch in sizes(bucket, self._token_budget)
-        ]
-        for batch, bucket in sorted(shapes):
-            inputs = pack(bucket, [[0] * bucket] * batch)
-            self._model.submit(inputs, rows=0).result()
-            yield batch
+    def warm(self) -> Iterator[int]:
+        """Run calls of every size once, since one never seen costs some milliseconds more; small ones first.
+        A step gives its number of texts."""
+        for tokens in range(packed.STEP, self._token_budget + 1, packed.STEP):
+            texts = -(-tokens // _USUAL)
+            lengths = [tokens // texts + (one < tokens % texts) for one in range(texts)]
+            self._model.submit(pack([[0] * length for length in lengths]), rows=0).result()
+            yield texts
 
     def share(self) -> Encoder:
         """Itself, for one more user: it closes with the last of them."""

@@ -10,8 +10,8 @@ import numpy as np
 import openvino as ov
 
 from worker.errors import DeviceUnfit
-from worker.features.embedding import BUCKETS, TOKEN_BUDGET, sizes
-from worker.inference import int8, minilm
+from worker.features.embedding import TOKEN_BUDGET, most_texts
+from worker.inference import int8, minilm, packed
 from worker.inference.backend import Array, Component, Graph
 
 
@@ -24,13 +24,13 @@ def component(
     token_budget: int = TOKEN_BUDGET,
 ) -> Component:
     """The encoder as the device plan sees it; `fork` is a bundle's tuned upper layers."""
-    rows = sizes(BUCKETS[0], token_budget)[0]
+    rows = most_texts(token_budget)
     return Component(
         name="encoder",
         graph=lambda device, precision: graph_for(
             device, precision, cache_dir=cache_dir, fork=fork, rows=rows
         ),
-        largest=((sizes(BUCKETS[-1], token_budget)[0], BUCKETS[-1]),) * 2,
+        largest=((max(1, token_budget // minilm.MAX_TOKENS), minilm.MAX_TOKENS),) * 2,
         requests=requests,
         cpu=cpu,
         cache_dir=cache_dir,
@@ -48,14 +48,17 @@ def graph_for(device: str, precision: str, *, cache_dir: Path, fork: Path | None
     if precision == "int8":
         if device != "CPU":
             raise DeviceUnfit(f"there is no int8 graph of the encoder for {device}")
-        path = minilm.exported(cache_dir, fork, quantised=True)
-        return Graph(name=path.parent.name, model=path, properties=int8.PROPERTIES)
+        path = minilm.exported(cache_dir, fork, quantised=True, packed=True)
+        return Graph(name=path.parent.name, model=path, properties=int8.PROPERTIES, lay=packed.lay)
+    if device == "CPU":
+        path = minilm.exported(cache_dir, fork, packed=True)
+        return Graph(name=path.parent.name, model=path, lay=packed.lay)
     path = minilm.exported(cache_dir, fork)
     if device.partition(".")[0] != "NPU":
         return Graph(name=path.parent.name, model=path)
     bounded = ov.Core().read_model(path)
     # An NPU compiles no open shapes.
-    bounds = ov.PartialShape([ov.Dimension(1, rows), ov.Dimension(1, max(BUCKETS))])
+    bounds = ov.PartialShape([ov.Dimension(1, rows), ov.Dimension(1, minilm.MAX_TOKENS)])
     bounded.reshape(dict.fromkeys(bounded.inputs, bounds))
     return Graph(name=f"{path.parent.name}-bounded", model=bounded)
 

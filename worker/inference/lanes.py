@@ -2,9 +2,9 @@
 
 No more calls are under way than the device has requests, so a text waits here, where one that matters more
 can pass it, and not in the device's own queue. The last request is kept for the live lane: a live text waits
-for a running call to end, never for one that has not begun. Bulk texts wait by padded length until a call is
-full, whatever batches they came in; a live one never waits for company, but where many wait, those of the
-commonest length go first, together.
+for a running call to end, never for one that has not begun. A call takes the texts that have waited longest,
+whatever their lengths and the batches they came in, up to a budget of tokens; where few live texts wait,
+requests that are free share them.
 """
 
 from __future__ import annotations
@@ -20,15 +20,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.features.embedding import bucket_of, pack, sizes
+from worker.features.embedding import most_texts, pack
 from worker.inference.backend import Placed
 from worker.inference.failover import Ran
 from worker.observability import spans
 
-PATIENCE = 512
-"""How many bulk texts may be sent past one that waits for its call to fill."""
-LIVE_PATIENCE = 8
-"""The same among live texts: a bound of some calls, for the sake of more of them in a call."""
+LEAST_SHARED = 64
+"""Tokens below which a live call is not split further: each pays for all the weights once."""
 
 Inputs = Sequence[NDArray[Any]]
 Tokens = Sequence[Sequence[int]]
@@ -80,78 +78,55 @@ class Submission:
                 self.future.set_exception(error)
 
 
-@dataclass(eq=False, slots=True)
-class _Waiting:
-    submission: Submission
-    row: int
-    order: int
-    since: int
+_Text = tuple[Submission, int]
+"""A submission and the row in it."""
 
 
 class _Queue:
-    """A lane's texts by padded length; a `hasty` one has no hope of full calls. The caller holds the lock."""
+    """A lane's texts in their order, and how many tokens they have. The caller holds the lock."""
 
-    def __init__(self, token_budget: int, *, patience: int, hasty: bool) -> None:
-        self._token_budget = token_budget
-        self._patience = patience
-        self._hasty = hasty
-        self._buckets: dict[int, deque[_Waiting]] = {}
-        self._came = 0
-        self._sent = 0
+    def __init__(self, most_texts: int) -> None:
+        self._most_texts = most_texts
+        self._waiting: deque[_Text] = deque()
+        self.tokens = 0
 
     def put(self, submission: Submission) -> None:
-        """All of its texts, longest first so that stragglers are short."""
-        lengths = [bucket_of(len(one)) for one in submission.tokens]
+        """All of its texts, longest first: neighbours are of one length, and stragglers short."""
+        lengths = [len(one) for one in submission.tokens]
         for row in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
-            waiting = _Waiting(submission, row, self._came, self._sent)
-            self._buckets.setdefault(lengths[row], deque()).append(waiting)
-            self._came += 1
+            self._waiting.append((submission, row))
+        self.tokens += sum(lengths)
 
-    def take(self) -> tuple[int, list[_Waiting]] | None:
-        """The texts of the next call with their padded length: the oldest full call, else the largest of a
-        hasty lane, else the oldest text's, which is sent in any case once its patience is over."""
-        if not self._buckets:
-            return None
-
-        def age(bucket: int) -> int:
-            return self._buckets[bucket][0].order
-
-        oldest = min(self._buckets, key=age)
-        if self._sent - self._buckets[oldest][0].since < self._patience:
-            full = [
-                bucket
-                for bucket, waiting in self._buckets.items()
-                if len(waiting) >= sizes(bucket, self._token_budget)[0]
-            ]
-            if full:
-                oldest = min(full, key=age)
-            elif self._hasty:
-                oldest = max(self._buckets, key=lambda bucket: len(self._buckets[bucket]))
-        waiting = self._buckets[oldest]
-        size = next(size for size in sizes(oldest, self._token_budget) if size <= len(waiting))
-        taken = [waiting.popleft() for _ in range(size)]
-        if not waiting:
-            del self._buckets[oldest]
-        self._sent += size
-        return oldest, taken
+    def take(self, budget: int) -> list[_Text]:
+        """The texts of the next call: of `budget` tokens at most, unless it is one text."""
+        taken: list[_Text] = []
+        while self._waiting and len(taken) < self._most_texts:
+            submission, row = self._waiting[0]
+            length = len(submission.tokens[row])
+            if taken and length > budget:
+                break
+            budget -= length
+            self.tokens -= length
+            taken.append(self._waiting.popleft())
+        return taken
 
 
 @dataclass(eq=False, slots=True)
 class _Call:
-    bucket: int
-    texts: list[_Waiting]
+    texts: list[_Text]
     live: bool
     slot: int
     started: float
 
 
 class Lanes:
-    """The calls of `model`, at most `requests` at once and of at most `token_budget` padded tokens."""
+    """The calls of `model`, at most `requests` at once and of at most `token_budget` tokens."""
 
-    def __init__(self, model: Model, *, requests: int, token_budget: int, patience: int = PATIENCE) -> None:
+    def __init__(self, model: Model, *, requests: int, token_budget: int) -> None:
         self._model = model
-        self._live: _Queue = _Queue(token_budget, patience=LIVE_PATIENCE, hasty=True)
-        self._bulk: _Queue = _Queue(token_budget, patience=patience, hasty=False)
+        self._token_budget = token_budget
+        self._live = _Queue(most_texts(token_budget))
+        self._bulk = _Queue(most_texts(token_budget))
         self._free = list(range(requests, 0, -1))
         self._kept = 1 if requests > 1 else 0
         self._lock = threading.Lock()
@@ -165,7 +140,7 @@ class Lanes:
     def _start(self) -> None:
         while (call := self._next()) is not None:
             try:
-                inputs = pack(call.bucket, [one.submission.tokens[one.row] for one in call.texts])
+                inputs = pack([submission.tokens[row] for submission, row in call.texts])
                 part = self._model.submit(inputs, rows=len(call.texts))
             except Exception as error:  # noqa: BLE001 - it is handed to those who wait, not swallowed
                 self._release(call)
@@ -175,14 +150,14 @@ class Lanes:
 
     def _next(self) -> _Call | None:
         with self._lock:
-            live = bool(self._free)
-            taken = self._live.take() if live else None
-            if taken is None:
-                live = False
-                taken = self._bulk.take() if len(self._free) > self._kept else None
-            if taken is None:
-                return None
-            return _Call(*taken, live, self._free.pop(), spans.now())
+            spare = len(self._free) - self._kept
+            taken: list[_Text] = []
+            if live := bool(self._free and self._live.tokens):
+                share = max(LEAST_SHARED, -(-self._live.tokens // max(1, spare)))
+                taken = self._live.take(min(share, self._token_budget))
+            elif spare > 0:
+                taken = self._bulk.take(self._token_budget)
+            return _Call(taken, live, self._free.pop(), spans.now()) if taken else None
 
     def _release(self, call: _Call) -> None:
         with self._lock:
@@ -198,10 +173,10 @@ class Lanes:
             _all_fail(call, error)
             return
         ran = part.result()
-        for one, vector in zip(call.texts, ran.output, strict=True):
-            one.submission.arrived(one.row, vector, ran.placed)
+        for (submission, row), vector in zip(call.texts, ran.output, strict=True):
+            submission.arrived(row, vector, ran.placed)
 
 
 def _all_fail(call: _Call, error: BaseException) -> None:
-    for one in call.texts:
-        one.submission.failed(error)
+    for submission, _ in call.texts:
+        submission.failed(error)

@@ -97,9 +97,11 @@ def build(
     weights: Mapping[str, NDArray[Any]],
     fork: Mapping[str, NDArray[Any]] | None = None,
     ranges: NDArray[np.float32] | None = None,
+    *,
+    packed: bool = False,
 ) -> ov.Model:
     """The graph: `ids` i32 [batch, length], `mask` f32 [batch, length] (1 real, 0 padding) -> f32 [batch,
-    384], unit length.
+    384], unit length. If `packed`, from the inputs that `worker.inference.packed` lays out.
 
     With `fork`, tuned weights of the uppermost layers, [batch, 768]: behind the embedding stands the mean of
     the real tokens as the tuned layers give them. Both stacks share the layers below the fork. With `ranges`
@@ -114,7 +116,8 @@ def build(
         return op.constant(tensor.reshape(shape) if shape else tensor)
 
     def row(vector: NDArray[Any]) -> Any:
-        return op.constant(np.ascontiguousarray(vector, dtype=np.float32).reshape(1, 1, -1))
+        flat = np.ascontiguousarray(vector, dtype=np.float32)
+        return op.constant(flat.reshape((1, -1) if packed else (1, 1, -1)))
 
     def layer_norm(x: Any, of: Mapping[str, NDArray[Any]], name: str, number: int) -> _Normed:
         plain = op.mvn(x, axes(-1), True, 1e-12, "INSIDE_SQRT")
@@ -138,19 +141,36 @@ def build(
         biases = [of[f"{name}.bias"] + weight @ norm.bias for name, weight in zip(names, read, strict=True)]
         return [product(smooth, w * (norm.gain / factor), b) for w, b in zip(read, biases, strict=True)]
 
-    def heads(x: Any) -> Any:
-        return op.transpose(op.reshape(x, axes(0, 0, HEADS, HIDDEN // HEADS), True), axes(0, 2, 1, 3))
+    def rows(x: Any, at: Any) -> Any:
+        return op.gather(x, at, op.constant(np.int64(0)))
 
-    ids = op.parameter([-1, -1], ov.Type.i32, name="ids")
+    def rectangle(x: Any) -> Any:
+        return rows(x, spread) if packed else x
+
+    def heads(x: Any) -> Any:
+        split = op.reshape(rectangle(x), axes(0, 0, HEADS, HIDDEN // HEADS), True)
+        return op.transpose(split, axes(0, 2, 1, 3))
+
+    def joint(x: Any) -> Any:
+        if packed:
+            return rows(op.reshape(x, axes(-1, HIDDEN), False), back)
+        return op.reshape(x, axes(0, 0, HIDDEN), True)
+
     mask = op.parameter([-1, -1], ov.Type.f32, name="mask")
-    length = op.gather(op.shape_of(ids), axes(1), axes(0))
     places = constant(weights, "embeddings.position_embeddings.weight")
-    positions = op.slice(places, axes(0), length, axes(1), axes(0))
-    segment = op.constant(
-        np.ascontiguousarray(weights["embeddings.token_type_embeddings.weight"][:1]).reshape(1, 1, HIDDEN)
-    )
-    words = op.gather(constant(weights, "embeddings.word_embeddings.weight"), ids, op.constant(np.int64(0)))
-    summed = op.add(op.add(words, segment), op.unsqueeze(positions, axes(0)))
+    if packed:
+        ids, place, back = (op.parameter([-1], ov.Type.i32, name=name) for name in ("ids", "places", "back"))
+        spread = op.parameter([-1, -1], ov.Type.i32, name="spread")
+        inputs = [ids, place, spread, back, mask]
+        positions = rows(places, place)
+    else:
+        ids = op.parameter([-1, -1], ov.Type.i32, name="ids")
+        inputs = [ids, mask]
+        length = op.gather(op.shape_of(ids), axes(1), axes(0))
+        positions = op.unsqueeze(op.slice(places, axes(0), length, axes(1), axes(0)), axes(0))
+    segment = row(weights["embeddings.token_type_embeddings.weight"][:1])
+    words = rows(constant(weights, "embeddings.word_embeddings.weight"), ids)
+    summed = op.add(op.add(words, segment), positions)
     x = layer_norm(summed, weights, "embeddings.LayerNorm", 0)
     unseen = op.multiply(op.subtract(mask, op.constant(np.float32(1))), op.constant(_MASKED))
     bias = op.unsqueeze(unseen, axes(1, 2))
@@ -162,14 +182,14 @@ def build(
         parts = [f"{name}.attention.self.{part}" for part in ("query", "key", "value")]
         query, key, value = map(heads, dense_after(x, of, *parts))
         attended = op.transpose(op.scaled_dot_product_attention(query, key, value, bias), axes(0, 2, 1, 3))
-        joined = dense(op.reshape(attended, axes(0, 0, HIDDEN), True), of, f"{name}.attention.output.dense")
+        joined = dense(joint(attended), of, f"{name}.attention.output.dense")
         x = layer_norm(op.add(x.out, joined), of, f"{name}.attention.output.LayerNorm", 2 * number + 1)
         (inner,) = dense_after(x, of, f"{name}.intermediate.dense")
         again = op.add(x.out, dense(op.gelu(inner, "ERF"), of, f"{name}.output.dense"))
         return layer_norm(again, of, f"{name}.output.LayerNorm", 2 * number + 2)
 
     def pooled(x: _Normed) -> Any:
-        return op.divide(op.reduce_sum(op.multiply(x.out, real), axes(1)), count)
+        return op.divide(op.reduce_sum(op.multiply(rectangle(x.out), real), axes(1)), count)
 
     split = LAYERS if fork is None else fork_from(fork)
     for number in range(split):
@@ -182,7 +202,7 @@ def build(
         for number in range(split, LAYERS):
             tuned = layer(tuned, fork, number)
         out = op.concat([out, pooled(tuned)], 1)
-    return ov.Model([out], [ids, mask], NAME)
+    return ov.Model([out], inputs, NAME)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +221,9 @@ def fork_from(fork: Iterable[str]) -> int:
     return min(int(name.split(".")[2]) for name in fork)
 
 
-def exported(cache_dir: Path, fork: Path | None = None, *, quantised: bool = False) -> Path:
+def exported(
+    cache_dir: Path, fork: Path | None = None, *, quantised: bool = False, packed: bool = False
+) -> Path:
     """The graph as IR in `cache_dir`, in dynamic int8 if `quantised`, written once, named by the digests of
     what it is made from; returns the .xml path."""
     name = f"{NAME}-{weights_digest()[:16]}-v{GRAPH_VERSION}"
@@ -209,6 +231,8 @@ def exported(cache_dir: Path, fork: Path | None = None, *, quantised: bool = Fal
         name += f"-{hashlib.sha256(fork.read_bytes()).hexdigest()[:16]}"
     if quantised:
         name += f"-int8-{hashlib.sha256(int8.RANGES.read_bytes()).hexdigest()[:16]}"
+    if packed:
+        name += "-packed"
     target = cache_dir / name / "encoder.xml"
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -216,6 +240,7 @@ def exported(cache_dir: Path, fork: Path | None = None, *, quantised: bool = Fal
             read_weights(),
             None if fork is None else read_fork(fork),
             int8.ranges(weights_digest()) if quantised else None,
+            packed=packed,
         )
         # A folder of its own: workers that start together each write the same graph.
         with TemporaryDirectory(dir=target.parent) as part:

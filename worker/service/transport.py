@@ -13,6 +13,7 @@ import json
 import socket
 import uuid
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from queue import Empty
 from time import monotonic, time
 from typing import Any
@@ -81,6 +82,8 @@ local function give_back(tag, push)
 end
 """
 
+_ACKNOWLEDGE = "return redis.call('ZREM', KEYS[2], ARGV[1]) + redis.call('HDEL', KEYS[1], ARGV[1])"
+
 _RESTORE_ONE = _GIVE_BACK + "return give_back(ARGV[1], ARGV[2])"
 
 _RESTORE_DEAD = (
@@ -112,6 +115,11 @@ class QoS(redis.QoS):
         else:
             super().append(message, delivery_tag)  # type: ignore[no-untyped-call]
 
+    def ack(self, delivery_tag: str) -> None:
+        """In one answer and over one client; kombu makes a client and a transaction of each."""
+        self._client.eval(_ACKNOWLEDGE, 2, *self._held, delivery_tag)
+        virtual.QoS.ack(self, delivery_tag)  # type: ignore[no-untyped-call]
+
     def restore_unacked(self, client: Any = None) -> None:
         if self.channel.connection.client is None:
             # The connection was lost and let go of before its channel, which can reach no broker any more.
@@ -140,6 +148,10 @@ class QoS(redis.QoS):
                 super().restore_by_tag(tag.decode(), client)  # type: ignore[no-untyped-call]
         if channel.sign is not None:
             channel.sign()
+
+    @cached_property
+    def _client(self) -> Any:
+        return self.channel._create_client()
 
     @property
     def _held(self) -> tuple[str, str]:
