@@ -42,7 +42,7 @@ HEADERS = {
     "Cache-Control": "no-store",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # with none at all a form's own Origin would be null
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
