@@ -26,7 +26,8 @@ from worker.store.vault import Keyring, Locker, person_digest, place_of_text
 ROUNDS = 12
 BATCHES = {1: 150, 64: 24, 256: 8}
 TEXT = "Aaj ka din theek tha, bas thoda thak gaya; the meeting ran late and I felt left out again. " * 3
-SCREEN = Risk(level="none", flags=dict.fromkeys(FLAGS, 0.0), thresholds=dict.fromkeys(FLAGS, 0.5))
+NOTHING = dict.fromkeys(FLAGS, 0.0)
+SCREEN = Risk(level="none", flags=NOTHING, thresholds=dict.fromkeys(FLAGS, 0.5), uncalibrated=NOTHING)
 
 
 def arrivals(name: str, count: int) -> list[Arrival]:

@@ -148,7 +148,7 @@ def appraise(
         static[:, STATIC.index(f"congruence.{base}")] = column
     history = history_of(reflections, static, text, willingness.after, overlap, shown, invoked.after)
 
-    flags = _risk(contents, columns["risk"], screens)
+    flags, order = _risk(contents, columns["risk"], screens)
     emotions = {}
     for name, classes in (("expressed", expressed.after), ("invoked", invoked.after)):
         logits = nuance_logits(scores, features, name, taxonomy)
@@ -177,27 +177,32 @@ def appraise(
             expressed=emotions["expressed"][row],
             willingness=float(willingness.after[row]),
             willingness_interval=(float(intervals[row, 0]), float(intervals[row, 1])),
-            risk=risk_of(flags[row], contents.risk_thresholds),
+            risk=risk_of(flags[row], contents.risk_thresholds, order[row]),
             provenance=provenance[row],
         )
         for row, reflection in enumerate(reflections)
     ]
 
 
-def risk_of(scores: Floats, thresholds: Mapping[str, float]) -> Risk:
-    """Scores [len(FLAGS)] as the row's risk."""
-    flags = dict(zip(FLAGS, scores.tolist(), strict=True))
-    return Risk(level=level.level(scores, thresholds), flags=flags, thresholds=dict(thresholds))
+def risk_of(scores: Floats, thresholds: Mapping[str, float], uncalibrated: Floats | None = None) -> Risk:
+    """Scores [len(FLAGS)] as the row's risk, with what orders it: the same scores where no model ran."""
+    order = scores if uncalibrated is None else uncalibrated
+    return Risk(
+        level=level.level(scores, thresholds),
+        flags=dict(zip(FLAGS, scores.tolist(), strict=True)),
+        thresholds=dict(thresholds),
+        uncalibrated=dict(zip(FLAGS, order.tolist(), strict=True)),
+    )
 
 
-def _risk(contents: Contents, logits: Columns, screens: Floats) -> Floats:
-    """The models' mean logit through each flag's Platt map, never below the lexical floor."""
+def _risk(contents: Contents, logits: Columns, screens: Floats) -> tuple[Floats, Floats]:
+    """The models' mean logit through each flag's Platt map, never below the lexical floor; and the same
+    before calibration."""
     if not logits:
-        return screens
+        return screens, screens
     mean = np.mean(list(logits.values()), axis=0)
     scores = np.stack([contents.calibrators[name].apply(mean[:, at]) for at, name in enumerate(RISK)], axis=1)
-    floored: Floats = level.combine(screens, scores)
-    return floored
+    return level.combine(screens, scores), level.uncalibrated(screens, mean)
 
 
 def history_of(

@@ -115,6 +115,9 @@ class Pipeline:
         """
         chosen = settings or Settings()
         loaded = load(bundle or chosen.bundle, keys=chosen.bundle_keys)
+        if chosen.risk_thresholds:
+            own = {**loaded.contents.risk_thresholds, **chosen.risk_thresholds}
+            loaded = replace(loaded, contents=replace(loaded.contents, risk_thresholds=own))
         if loaded.manifest.encoder.digest != minilm.weights_digest():
             raise BundleRefused(loaded.folder, "it was fitted on another encoder than the one installed")
         if loaded.manifest.taxonomy != taxonomy().version:

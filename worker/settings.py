@@ -16,6 +16,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from worker.events.variables import FLAGS
+
 T = TypeVar("T")
 
 
@@ -37,6 +39,18 @@ def _paired(value: object) -> object:
 Devices = Annotated[tuple[str, ...], NoDecode, BeforeValidator(listed)]
 ByDevice = Annotated[dict[str, T], NoDecode, BeforeValidator(_paired)]
 """In the environment GPU=2048,NPU=512."""
+
+
+def _thresholds(value: object) -> object:
+    """`flag=score,...`, each flag known and each score above 0 and at most 1."""
+    found = _paired(value)
+    if isinstance(found, dict):
+        for flag, score in found.items():
+            if flag not in FLAGS:
+                raise ValueError(f"{flag!r} is no flag; they are {', '.join(FLAGS)}")
+            if not 0 < float(score) <= 1:
+                raise ValueError(f"the threshold of {flag} is to be above 0 and at most 1")
+    return found
 
 
 class Settings(BaseSettings):
@@ -201,7 +215,7 @@ class Settings(BaseSettings):
         default=4, ge=1, le=64, description="Questions under way to the endpoint at once."
     )
 
-    risk_thresholds: Annotated[dict[str, float], NoDecode, BeforeValidator(_paired)] | None = Field(
+    risk_thresholds: Annotated[dict[str, float], NoDecode, BeforeValidator(_thresholds)] | None = Field(
         default=None,
         description="Scores from which a risk flag counts, as `abuse=0.4,self_harm=0.5`, instead of the"
         " bundle's; see docs/risk.md.",

@@ -152,6 +152,9 @@ def test_the_cap_refuses_the_next_text_says_when_and_counts_each_text_once(store
     reviews.open_text(store, first.id, "ann", cap=2)
     reviews.skip(store, first.id, "ann")
     read(store, "ann", "watch")
+    with pytest.raises(CapReached, match="2 is the most"):
+        reviews.next_case(store, "ann", cap=2)
+    assert rows(database_url, "SELECT count(*) FROM review_claims WHERE skipped_at IS NULL") == [(0,)]
     third = reviews.next_case(store, "ann")
     with pytest.raises(CapReached, match=r"opened 2 texts within seven days, and 2 is the most.*UTC"):
         reviews.open_text(store, third.id, "ann", cap=2)

@@ -45,7 +45,7 @@ def reflection(
 
 def risk(level: str = "none", score: float = 0.0) -> Risk:
     flags = dict.fromkeys(FLAGS, 0.0) | {"suicidal_ideation": score}
-    return Risk(level=level, flags=flags, thresholds=dict.fromkeys(FLAGS, 0.5))
+    return Risk(level=level, flags=flags, thresholds=dict.fromkeys(FLAGS, 0.5), uncalibrated=flags)
 
 
 def arrival(

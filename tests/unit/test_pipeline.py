@@ -154,6 +154,7 @@ def test_the_risk_floor_holds_whatever_the_models_say(pipeline):
     assert row.level == "high"
     for flag, score in screened.flags.items():
         assert row.flags[flag] >= score
+        assert row.uncalibrated[flag] > screened.uncalibrated[flag] == score
 
 
 def test_nothing_gives_nothing(pipeline):

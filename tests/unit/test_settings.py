@@ -21,6 +21,15 @@ def test_a_bad_value_is_refused_by_name(monkeypatch):
         Settings()
 
 
+def test_risk_thresholds_name_known_flags_and_shares(monkeypatch):
+    monkeypatch.setenv("FELTSENSE_RISK_THRESHOLDS", "abuse=0.4, self_harm=.5")
+    assert Settings().risk_thresholds == {"abuse": 0.4, "self_harm": 0.5}
+    for wrong, word in (("abuze=0.4", "'abuze' is no flag"), ("abuse=0", "above 0"), ("abuse=x", "abuse")):
+        monkeypatch.setenv("FELTSENSE_RISK_THRESHOLDS", wrong)
+        with pytest.raises(ValidationError, match=word):
+            Settings()
+
+
 def test_the_event_key_is_not_shown():
     assert "c2VjcmV0" not in repr(Settings(event_key="c2VjcmV0"))
 

@@ -106,7 +106,8 @@ def next_(name: Name) -> None:
     chosen = settings()
     levels = ("high",) if chosen.review_level == "high" else ("high", "medium")
     with opened(chosen) as store:
-        case = reviews.next_case(store, _logged_in(store, name), levels=levels)
+        reviewer = _logged_in(store, name)
+        case = reviews.next_case(store, reviewer, levels=levels, cap=chosen.review_weekly_cap)
     if case is None:
         typer.echo("there is nothing for you to read now", err=True)
         return

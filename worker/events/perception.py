@@ -37,14 +37,20 @@ class Emotion:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Risk:
     """Scores 0-1 for each flag of `variables.FLAGS`, the thresholds they were held against, and the level
-    they add up to."""
+    they add up to. `uncalibrated`: the scores that put texts of one level in order."""
 
     level: str
     flags: Mapping[str, float]
     thresholds: Mapping[str, float]
+    uncalibrated: Mapping[str, float]
 
     def to_json(self) -> dict[str, Any]:
-        return {"level": self.level, "flags": dict(self.flags), "thresholds": dict(self.thresholds)}
+        return {
+            "level": self.level,
+            "flags": dict(self.flags),
+            "thresholds": dict(self.thresholds),
+            "uncalibrated": dict(self.uncalibrated),
+        }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -27,7 +27,7 @@ from worker.review.sessions import Session, Sessions, Tries
 from worker.settings import Settings
 from worker.store import reviews
 from worker.store.engine import Store
-from worker.store.reviews import DECISIONS, CapReached, Decision, Verdict
+from worker.store.reviews import DECISIONS, Decision, Verdict
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ HEADERS = {
     "Cache-Control": "no-store",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # with none at all a form's own Origin would be null
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
@@ -214,10 +214,11 @@ class Logout(Handler):
 
 class Next(Handler):
     async def post(self) -> None:
-        levels = LEVELS[self.page.settings.review_level]
+        chosen = self.page.settings
+        wanted = {"levels": LEVELS[chosen.review_level], "cap": chosen.review_weekly_cap}
         self.session.shown = False
         try:
-            self.session.case = await self.ask(reviews.next_case, self.reviewer(), levels=levels)
+            self.session.case = await self.ask(reviews.next_case, self.reviewer(), **wanted)
         except reviews.ReviewRefused as refused:
             self.session.case, self.session.notice = None, str(refused)
         if self.session.case is None:
@@ -243,9 +244,7 @@ class Reading(Handler):
             except FeltsenseError as refused:
                 if isinstance(refused, ServiceMissing):
                     raise
-                self.session.shown = False
-                if not isinstance(refused, CapReached):
-                    self.session.case = None
+                self.session.case, self.session.shown = None, False
                 self.session.notice = told(refused)
                 self.go("/")
                 return

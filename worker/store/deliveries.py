@@ -13,6 +13,7 @@ import orjson
 
 from worker.events.perception import Risk
 from worker.events.reflection import Reflection
+from worker.risk.level import leading
 from worker.store import dead_letters, persons
 from worker.store.dead_letters import DeadLetter
 from worker.store.engine import Cursor, Store
@@ -419,5 +420,5 @@ def local_day(reflection: Reflection) -> date:
 
 
 def risk_score(risk: Risk) -> float:
-    """The highest flag, 0-1: what the risk queue is ordered by."""
-    return float(max(risk.flags.values(), default=0.0))
+    """The highest uncalibrated score of the flags that make the level, 0-1: what orders the risk queue."""
+    return max(float(risk.uncalibrated[flag]) for flag in leading(risk.flags, risk.thresholds))

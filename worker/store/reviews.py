@@ -163,11 +163,14 @@ SELECT count(*), min(latest) FROM (
 """
 
 
-def next_case(store: Store, reviewer: str, *, levels: Sequence[str] = ("high",)) -> Case | None:
+def next_case(
+    store: Store, reviewer: str, *, levels: Sequence[str] = ("high",), cap: int | None = None
+) -> Case | None:
     """The case this reviewer is to read now, kept for them for `CLAIM`: the one they have in hand, else where
     two disagree, else the gravest. None when nothing is theirs to do.
 
-    Raises ReviewRefused for an account that is closed or unknown.
+    Raises CapReached where the text could not be opened (`open_text`), so that nobody keeps it from others;
+    ReviewRefused for an account that is closed or unknown.
     """
 
     def work(cursor: Cursor) -> Case | None:
@@ -177,6 +180,8 @@ def next_case(store: Store, reviewer: str, *, levels: Sequence[str] = ("high",))
         if found is None:
             return None
         reflection_id, revision, case_id, kind = found
+        if cap is not None:
+            _within_cap(cursor, reviewer, case_id, cap)
         if case_id is None:
             made = cursor.execute(
                 "INSERT INTO review_cases (reflection_id, revision) VALUES (%s, %s) RETURNING id",
@@ -419,7 +424,7 @@ def _note(
     return None, store.keyring.seal(locker, note.encode(), place)
 
 
-def _within_cap(cursor: Cursor, reviewer: str, case_id: UUID, cap: int) -> None:
+def _within_cap(cursor: Cursor, reviewer: str, case_id: UUID | None, cap: int) -> None:
     again = cursor.execute(
         "SELECT FROM review_log WHERE actor = %s AND action = 'opened' AND case_id = %s AND at > now() - %s",
         (reviewer, case_id, WEEK),
