@@ -12,6 +12,7 @@ import base64
 import json
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from queue import Empty
 from time import monotonic, time
 from typing import Any
@@ -151,6 +152,11 @@ class Channel(redis.Channel):
     @property
     def alive_key(self) -> str:
         return f"feltsense.{self.consumer}"
+
+    def _queue_bind(self, *args: Any, **kwargs: Any) -> None:
+        # Publishers route by what this records. A full server refuses it; whoever filled it has recorded it.
+        with suppress(OutOfMemoryError):
+            super()._queue_bind(*args, **kwargs)  # type: ignore[no-untyped-call]
 
     def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:
         if no_ack:
