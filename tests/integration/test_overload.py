@@ -143,3 +143,13 @@ def test_the_embedded_broker_has_limits_and_keeps_no_command_in_its_logs(tmp_pat
             assert client.execute_command("COMMANDLOG", "LEN", kind) == 0
     finally:
         server.stop()
+
+
+@pytest.mark.timeout(240)
+def test_a_worker_that_starts_on_a_full_broker_drains_it(instance: Instance) -> None:
+    client = redis.Redis.from_url(instance.broker_url)
+    with Publisher.connect(instance.broker_url) as publisher:
+        publisher.publish_many((event(f"f-{n}", f"u-{n % 50}") for n in range(200)), chunk=1)
+    with little_memory(client, -MB):
+        instance.start()
+        instance.wait_for(200)

