@@ -62,9 +62,11 @@ def draw(url: str, out: Path, *, start: float, end: float) -> None:
             at = [datetime.fromtimestamp(moment, UTC) for moment, _ in values]
             axis.plot(at, [float(value) for _, value in values], label=name, linewidth=1)
         axis.set_title(f"{panel.title} ({panel.unit})", fontsize=9)
+        axis.margins(y=0.35)
         axis.set_ylim(bottom=0)
         axis.tick_params(labelsize=7)
         axis.xaxis.set_major_formatter(ConciseDateFormatter(axis.xaxis.get_major_locator()))
+        axis.xaxis.get_offset_text().set_fontsize(7)
         axis.legend(fontsize=6, loc="upper left")
     for axis in axes[len(drawn) :]:
         axis.set_visible(False)

@@ -176,5 +176,6 @@ def test_status_of_what_is_down_names_it_and_exits_4(tmp_path) -> None:
 def test_a_broker_full_of_other_peoples_keys_is_still_looked_at(instance: Instance) -> None:
     client = redis.Redis.from_url(instance.broker_url)
     client.mset({f"other:{n}": "" for n in range(5000)})
-    client.set("feltsense.consumer:a", "", ex=10)
+    client.set("feltsense.consumer:a", "worker", ex=10)
+    client.set("feltsense.consumer:flower", "", ex=10)
     assert len(look(instance.broker_url, lease_s=12).pulses) == 1

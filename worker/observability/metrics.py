@@ -80,6 +80,8 @@ SWAPS = Counter(
 SCHEDULED = Counter("feltsense_scheduled", "Tasks that beat sent.", ["task"])
 
 # Of a series that begins at 1 no increase can be told: what alerts ask for begins at 0.
+for _outcome in ("written", "superseded", "duplicate", "stale", "conflict", "erased", "failed", "rejected"):
+    EVENTS.labels(_outcome)
 for _level in LEVELS:
     RISKS.labels(_level)
 for _variable in ("invoked", "expressed"):

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -225,6 +225,7 @@ class Exporter(Collector):
 def serving(settings: Settings) -> Iterator[int]:
     """Serve while the block runs; yields the port. Raises `ServiceMissing` when it is taken."""
     registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
     exporter = Exporter(settings)
     registry.register(exporter)
     try:

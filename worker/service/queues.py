@@ -14,6 +14,7 @@ import redis
 
 from worker.errors import ServiceMissing
 from worker.events.message import BULK, LIVE
+from worker.service.transport import WORKER
 
 PATIENCE_S = 2.0
 LANES = (LIVE, BULK)
@@ -119,5 +120,8 @@ def _pulses(client: Any, ttl_s: int) -> tuple[float, ...]:
         names |= set(some)
         if not cursor:
             break
-    left = [client.pttl(name) for name in sorted(names)]
+    kinds = client.mget(sorted(names)) if names else []
+    left = [
+        client.pttl(name) for name, kind in zip(sorted(names), kinds, strict=True) if kind == WORKER.encode()
+    ]
     return tuple(max(0.0, ttl_s - ms / 1000) for ms in left if ms > 0)

@@ -23,6 +23,8 @@ from kombu.entity import Exchange, Queue
 from kombu.transport import TRANSPORT_ALIASES, redis, virtual
 from redis.exceptions import OutOfMemoryError
 
+from worker.events.message import BULK, LIVE
+
 CONSUMER_TTL_S = 16
 """A consumer that has not been heard of for this long is dead. Its sign of life is every restore interval."""
 FETCH_MOST = 256
@@ -43,6 +45,8 @@ PATIENCE: Mapping[str, Any] = {
     "health_check_interval": 25,
 }
 """Transport options of every application of ours."""
+WORKER = "worker"
+"""What the key of a consumer holds that takes from our lanes; Flower's and others' are empty."""
 
 _ENCODINGS = (None, "base64", "utf-8")
 _OWNED = "consumer:"
@@ -62,7 +66,7 @@ for i = 4, #KEYS do
   room = room - #entries
   if #entries > 0 then redis.call('INCRBY', 'feltsense.taken:' .. KEYS[i], #entries) end
 end
-if #taken > 0 then redis.call('SET', KEYS[3], '', 'EX', ARGV[5]) end
+if #taken > 0 then redis.call('SET', KEYS[3], 'worker', 'EX', ARGV[5]) end
 return taken
 """
 """Moves entries from the lists, in their order, to what is held. The value is what kombu would have stored,
@@ -90,7 +94,7 @@ _RESTORE_ONE = _GIVE_BACK + "return give_back(ARGV[1], ARGV[2])"
 _RESTORE_DEAD = (
     _GIVE_BACK
     + """
-if redis.call('EXPIRE', KEYS[3], ARGV[3]) == 0 then redis.pcall('SET', KEYS[3], '', 'EX', ARGV[3]) end
+if redis.call('EXPIRE', KEYS[3], ARGV[3]) == 0 then redis.pcall('SET', KEYS[3], ARGV[4], 'EX', ARGV[3]) end
 local foreign, tags = {}, redis.call('ZREVRANGE', KEYS[2], 0, -1, 'WITHSCORES')
 for i = 1, #tags, 2 do
   local owner = string.match(tags[i], '^(consumer:.*)/')
@@ -145,7 +149,8 @@ class QoS(redis.QoS):
             keys = (*self._held, channel.alive_key)
             prefix = channel.alive_key.removesuffix(channel.consumer)
             oldest = time() - self.visibility_timeout
-            for tag in client.eval(_RESTORE_DEAD, 3, *keys, oldest, prefix, channel.consumer_ttl):
+            kind = "" if {LIVE, BULK}.isdisjoint(channel.active_queues) else WORKER
+            for tag in client.eval(_RESTORE_DEAD, 3, *keys, oldest, prefix, channel.consumer_ttl, kind):
                 super().restore_by_tag(tag.decode(), client)  # type: ignore[no-untyped-call]
         if channel.sign is not None:
             channel.sign()
