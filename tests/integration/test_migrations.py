@@ -67,6 +67,7 @@ def fill(store: Store, url: str) -> None:
         connection.execute(
             "INSERT INTO repairs (user_id, model_version, changed_at, cause) VALUES ('u', 'v', now(), 'r0')"
         )
+        connection.execute("INSERT INTO reenrichments (version, users) VALUES ('v1', '{u-1}')")
         empty = [
             name
             for (name,) in connection.execute(
