@@ -20,6 +20,7 @@ from worker.errors import FeltsenseError, UsageError
 from worker.events.message import BULK, LIVE
 from worker.observability import logging
 from worker.observability.logging import failure, logger
+from worker.service import control as _control  # noqa: F401 - what it registers
 from worker.service import heap, tasks, transport
 from worker.service.heartbeat import Pulse
 from worker.service.progress import Consumption

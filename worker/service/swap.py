@@ -296,8 +296,10 @@ class Swapper(Periodic):
     def _without(self, error: Exception) -> None:
         trouble = self._troubles.setdefault(SERVING, _Trouble(None))
         trouble.again()
+        why = _why(error)
+        self._serving.trouble = why.get("reason", type(error).__name__)
         metrics.WITHOUT_MODELS.set(1)
-        logger.error("worker_without_models", next_s=trouble.pause_s, **_why(error))
+        logger.error("worker_without_models", next_s=trouble.pause_s, **why)
 
     def _warm(self, pipeline: Pipeline, beside: Pipeline | None) -> None:
         """Warm enough to begin; the rest follows in a thread."""
