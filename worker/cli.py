@@ -22,6 +22,7 @@ from worker.commands import dead_letters, privacy, registry, review, watching
 from worker.commands.configured import opened
 from worker.commands.configured import settings as _settings
 from worker.commands.migrate import migrate
+from worker.commands.reenrich import reenrich
 from worker.commands.work import work
 from worker.errors import REJECTED, FeltsenseError, UsageError
 from worker.interruption import INTERRUPTED
@@ -50,6 +51,7 @@ app.command()(work)
 app.command()(migrate)
 app.command()(watching.metrics)
 app.command()(watching.status)
+app.command()(reenrich)
 app.add_typer(dead_letters.commands(PLAIN), name="dead-letters")
 app.add_typer(privacy.commands(PLAIN))
 app.add_typer(registry.commands(PLAIN))

@@ -55,6 +55,9 @@ SHADOW_RUNS = Counter(
     "Calls computed again on the CPU in f32: agrees, drifts, failed.",
     ["component", "device", "outcome"],
 )
+REDONE = Counter(
+    "feltsense_redone", "Stored reflections done again, by purpose: written, failed.", ["purpose", "outcome"]
+)
 WITHOUT_MODELS = Gauge(
     "feltsense_without_models", "1 while this worker can only screen, for no pipeline can be opened."
 )

@@ -16,10 +16,12 @@ from worker.observability.logging import logger
 from worker.service.faults import strike
 from worker.service.heartbeat import Heartbeat
 from worker.service.lookout import Lookout
+from worker.service.reenrich import Reenricher
 from worker.service.repair import Repair
 from worker.service.serving import Serving
 from worker.service.stages import Stages
 from worker.service.swap import Swapper
+from worker.service.tryout import Tryout
 from worker.settings import Settings
 from worker.store import removal
 from worker.store.dead_letters import WHOLE_MESSAGE, DeadLetter
@@ -68,7 +70,7 @@ class Service:
                 stall_s=settings.stall_s,
                 faults=strike if settings.faults else None,
             )
-            swapper = Swapper(serving, store, settings, worker=stages.lease.owner[:12])
+            swapper = Swapper(stages, store, settings)
             swapper.begin()
             opened.enter_context(tracing.sending(settings.otlp_endpoint))
             # Behind the stages at the end: what they cannot finish is given back.
@@ -77,6 +79,9 @@ class Service:
             if settings.broker_url is not None:
                 opened.enter_context(Lookout(store, serving, settings.broker_url, seal=seal))
             opened.enter_context(Repair(store, serving))
+            opened.enter_context(Reenricher(stages, store, automatic=settings.reenrich))
+            if settings.shadow_traffic:
+                opened.enter_context(Tryout(stages, store, share=settings.shadow_traffic))
             opened.enter_context(swapper)
             port = opened.enter_context(
                 metrics.served(settings.metrics_port, "worker", settings.run_dir, host=settings.metrics_host)

@@ -27,11 +27,12 @@ from worker.pipeline import Pipeline, look
 from worker.risk.level import THRESHOLDS
 from worker.service.background import Periodic
 from worker.service.intake import rewrite
-from worker.service.serving import UNPINNED, Serving
+from worker.service.serving import Serving
 from worker.service.transport import readable
 from worker.store import deliveries
 from worker.store.deliveries import Arrival
 from worker.store.engine import Store
+from worker.store.stored import UNPINNED
 
 INTERVAL_S = 0.1
 PAUSE_S = 5.0
