@@ -21,6 +21,7 @@ import typer
 from worker.commands import dead_letters, privacy, registry
 from worker.commands.configured import opened
 from worker.commands.configured import settings as _settings
+from worker.commands.reenrich import reenrich
 from worker.commands.work import work
 from worker.errors import REJECTED, FeltsenseError, UsageError
 from worker.interruption import INTERRUPTED
@@ -46,6 +47,7 @@ app = typer.Typer(
 bundles = typer.Typer(help="Look at a bundle without running it.", **PLAIN)
 app.add_typer(bundles, name="bundle")
 app.command()(work)
+app.command()(reenrich)
 app.add_typer(dead_letters.commands(PLAIN), name="dead-letters")
 app.add_typer(privacy.commands(PLAIN))
 app.add_typer(registry.commands(PLAIN))

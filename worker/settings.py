@@ -139,6 +139,18 @@ class Settings(BaseSettings):
         description="Most padded tokens of one encoder call: the live lane may wait for one.",
     )
 
+    shadow_traffic: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="Share of the persons whose reflections the version tried beside the serving one scores"
+        " too; 0 opens none beside it.",
+    )
+    reenrich: bool = Field(
+        default=True,
+        description="After a promotion, write rows of the new version for everything older, behind all else.",
+    )
+
     device_plan: Devices = Field(
         default=("GPU", "NPU", "CPU"),
         description="Encoder devices, first that works; also CUDA, and `GPU:f16` for a precision.",

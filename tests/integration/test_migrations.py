@@ -68,6 +68,7 @@ def fill(store: Store, url: str) -> None:
             "INSERT INTO repairs (user_id, model_version, changed_at, cause) VALUES ('u', 'v', now(), 'r0')"
         )
         connection.execute("INSERT INTO slots (name, slot, state) VALUES ('n', now(), 'done')")
+        connection.execute("INSERT INTO reenrichments (version, users) VALUES ('v1', '{u-1}')")
         empty = [
             name
             for (name,) in connection.execute(

@@ -3,21 +3,35 @@ be opened."""
 
 from __future__ import annotations
 
+import random
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from tests.support import bundles
 from tests.support.events import event
+from tests.support.program import feltsense
 from tests.support.service import Instance, Worker
 from worker.client.publisher import Publisher
+from worker.events.message import LIVE, read
+from worker.events.reflection import Reflection
+from worker.pipeline import Look, Pipeline, Readings
+from worker.service.stages import Stages
 from worker.service.swap import register
+from worker.settings import Settings
 from worker.store import models
 from worker.store.engine import Store
+
+NAMES = (
+    *("valence", "arousal", "congruence", "comparator", "expected_valence", "expected_arousal"),
+    "willingness",
+)
 
 
 @pytest.fixture(scope="session")
@@ -213,3 +227,156 @@ def test_a_worker_that_ends_without_models_gives_back_what_it_held(
 
     instance.start()
     at_rest(instance, 5)
+
+
+def values(instance: Instance, version: str) -> dict[str, dict[str, float]]:
+    query = f"SELECT reflection_id, {', '.join(NAMES)} FROM perceptions WHERE model_version = %s"
+    return {key: dict(zip(NAMES, told, strict=True)) for key, *told in instance.rows(query, version)}
+
+
+def expected(bundle: Path, events: list[dict[str, Any]]) -> dict[str, Any]:
+    """What an in-order run of that bundle alone writes."""
+    settings = Settings(device_plan=("CPU",), temporal_device_plan=("CPU",))
+    with Pipeline.open(bundle, settings) as pipeline:
+        return {
+            one.appraisal.reflection.id: pytest.approx(
+                {
+                    name: one.appraisal.willingness if name == "willingness" else getattr(one.placement, name)
+                    for name in NAMES
+                },
+                abs=1e-5,
+            )
+            for one in pipeline.perceive(events)
+        }
+
+
+@pytest.mark.timeout(240)
+def test_after_a_swap_all_rows_are_those_of_an_in_order_run_of_the_new_version(
+    instance: Instance, store: Store, other: Path
+) -> None:
+    chance = random.Random(1)
+    events = [
+        event(f"e-{person}-{n}", f"u-{person}", day=n % 27 + 1, hour=n % 20, text=f"day {n}, so {word}")
+        for person, count in enumerate((90, 12, 3))
+        for n, word in enumerate(chance.choices(["sad", "khush", "calm", "very angry", "proud"], k=count))
+    ]
+    chance.shuffle(events)
+    instance.start()
+    with Publisher.connect(instance.broker_url) as publisher:
+        publisher.publish_many(events[:80], chunk=10)
+        at_rest(instance, 80)
+        version = register(store, other)
+        models.activate(store, version)
+        for one in events[80:]:
+            publisher.publish(one)
+    instance.eventually(lambda: len(values(instance, version)) == len(events), 90)
+    instance.eventually(lambda: happened(store, "reenriched"), 60)
+    instance.eventually(lambda: instance.count("repairs") == 0)
+
+    assert values(instance, version) == expected(other, events)
+    current = instance.rows("SELECT DISTINCT model_version FROM current_perceptions")
+    assert current == [(version,)]
+
+
+@pytest.mark.timeout(240)
+def test_who_wrote_last_finds_their_history_done_again_and_the_rest_waits_for_a_wish(
+    instance: Instance, store: Store, other: Path
+) -> None:
+    instance.start(reenrich="0")
+    events = [event(f"e-{n}", "u-1", day=n + 1) for n in range(15)]
+    with Publisher.connect(instance.broker_url) as publisher:
+        publisher.publish_many(events[:14], chunk=14)
+        at_rest(instance, 14)
+        version = register(store, other)
+        models.activate(store, version)
+        instance.eventually(lambda: happened(store, "swapped"))
+        publisher.publish(events[14])
+    at_rest(instance, 15)
+    assert sorted(values(instance, version)) == sorted(f"e-{n}" for n in range(4, 15))
+    assert values(instance, version)["e-14"] == expected(other, events[4:])["e-14"]
+
+    environment = {"FELTSENSE_DATABASE_URL": instance.database_url}
+    done = feltsense("reenrich", "--user", "u-1", **environment)
+    assert done.returncode == 0, done.stderr
+    assert b"4 reflections have no row" in done.stderr
+    assert values(instance, version) == expected(other, events)
+    assert feltsense("reenrich", "--since", "2026-11-01", **environment).returncode == 0
+    refused = feltsense("reenrich", "nonesuch", **environment)
+    assert (refused.returncode, b"promote it first" in refused.stderr) == (2, True)
+
+
+@pytest.mark.timeout(240)
+def test_a_challenger_scores_a_share_beside_the_version_that_serves(
+    instance: Instance, store: Store, other: Path
+) -> None:
+    worker = instance.start(shadow_traffic="1", reenrich="0")
+    first = models.active(store)
+    publish(instance, "before", 20, chunk=10)
+    at_rest(instance, 20)
+    version = register(store, other)
+    models.shadow(store, version)
+    publish(instance, "after", 20)
+    instance.eventually(lambda: len(values(instance, version)) == 40, 60)
+    assert instance.rows("SELECT DISTINCT model_version FROM current_perceptions") == [(first,)]
+    assert dict(pinned(instance)) == {first: 40}
+
+    models.activate(store, version)
+    instance.eventually(lambda: happened(store, "swapped"))
+    assert worker.log.count("bundle_opened") == 1, "what was tried takes over as it is"
+    publish(instance, "last", 5)
+    at_rest(instance, 45)
+    assert dict(pinned(instance)) == {first: 40, version: 5}
+
+
+@pytest.mark.timeout(240)
+def test_the_last_ten_of_a_person_are_done_again_with_their_first_event_and_a_broken_one_harms_nobody(
+    store: Store, bundle: Path, other: Path
+) -> None:
+    settings = Settings(device_plan=("CPU",))
+    events = [event(f"e-{n}", "u-1", day=n + 1) for n in range(15)]
+    entries = [read(one, n, seal=None, now=datetime.now(UTC)) for n, one in enumerate(events)]
+
+    def rows(version: str) -> list[str]:
+        query = "SELECT reflection_id FROM perceptions WHERE model_version = %s ORDER BY created_at"
+        return [key for (key,) in store.transact(lambda c: c.execute(query, (version,)).fetchall())]
+
+    with (
+        Pipeline.open(bundle, settings) as before,
+        Pipeline.open(other, settings, beside=before) as after,
+        Stages(before, store, max_batch_size=64, max_wait_ms=1) as stages,
+    ):
+        assert stages.enrich(entries[:13], message_id="m1", lane=LIVE) == {"written": 13}
+        stages.serving.switch(after)
+        assert stages.enrich(entries[13:14], message_id="m2", lane=LIVE) == {"written": 1}
+        assert rows(after.model_version) == [f"e-{n}" for n in range(3, 14)]
+        query = "SELECT valence, congruence FROM perceptions WHERE reflection_id = 'e-13'"
+        (alone,) = [one.placement for one in after.perceive(events[3:14])][-1:]
+        assert store.transact(lambda c: c.execute(query).fetchall()) == [
+            (pytest.approx(alone.valence), pytest.approx(alone.congruence))
+        ]
+
+        stages.serving.switch(Fragile.over(before, "Entry e-7:"))
+        store.transact(lambda c: c.execute("DELETE FROM traces WHERE reflection_id IN ('e-7', 'e-8')"))
+        store.transact(lambda c: c.execute("DELETE FROM perceptions WHERE reflection_id IN ('e-7', 'e-8')"))
+        assert stages.enrich(entries[14:], message_id="m3", lane=LIVE) == {"written": 1}
+    assert not store.transact(lambda c: c.execute("SELECT * FROM dead_letters").fetchall())
+
+
+class Fragile:
+    """A real pipeline that breaks on a text that holds these words."""
+
+    def __init__(self, pipeline: Pipeline, words: str) -> None:
+        self._pipeline = pipeline
+        self._words = words
+
+    @classmethod
+    def over(cls, pipeline: Pipeline, words: str) -> Pipeline:
+        return cast(Pipeline, cls(pipeline, words))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pipeline, name)
+
+    def read(self, reflections: Sequence[Reflection], looks: Sequence[Look] | None = None) -> Readings:
+        if any(self._words in one.text for one in reflections):
+            raise RuntimeError
+        return self._pipeline.read(reflections, looks)

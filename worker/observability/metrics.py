@@ -47,6 +47,9 @@ MODEL_SERVING = Gauge("feltsense_model_serving", "1 for the version this worker 
 MODEL_SWAPS = Counter(
     "feltsense_model_swaps", "Versions that should serve from now on: swapped, failed.", ["outcome"]
 )
+REDONE = Counter(
+    "feltsense_redone", "Stored reflections done again, by purpose: written, failed.", ["purpose", "outcome"]
+)
 WITHOUT_MODELS = Gauge(
     "feltsense_without_models", "1 while this worker can only screen, for no pipeline can be opened."
 )

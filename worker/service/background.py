@@ -29,6 +29,10 @@ class Background(ABC):
         self._closing.set()
         self._thread.join()
 
+    @property
+    def begun(self) -> bool:
+        return self._thread.ident is not None
+
     @abstractmethod
     def _run(self) -> None: ...
 

@@ -87,11 +87,11 @@ class Turn:
 class Journey:
     """An event between two stages: what is known of it so far. `place` is its position in the message
     `message_id`, which brought it first; `attempts` of it ended with their worker. `served` is the pipeline
-    it began with."""
+    it began with; `recalled` says that its person's history was looked for."""
 
     __slots__ = (
         "appraisal", "attempts", "entry", "look", "message", "message_id", "over", "place", "read",
-        "reflection", "row", "served", "turn",
+        "recalled", "reflection", "row", "served", "turn",
     )  # fmt: skip
 
     def __init__(self, message: Message, reflection: Reflection, place: int, entry: Entry | None) -> None:
@@ -108,6 +108,7 @@ class Journey:
         self.message_id = message.id
         self.over: Callable[[], None] | None = None
         self.served: Served | None = None
+        self.recalled = False
 
     def ended(self, outcome: str) -> None:
         self._left()
@@ -144,17 +145,23 @@ class Journey:
 
 
 class Read:
-    """A batch as it was read, its embeddings on their way."""
+    """A batch as it was read, its embeddings on their way; with it, in the same calls, `earlier` reflections
+    that are done again, whose appraisals become its `history`."""
 
-    def __init__(self, journeys: Sequence[Journey], pipeline: Pipeline) -> None:
+    def __init__(
+        self, journeys: Sequence[Journey], pipeline: Pipeline, earlier: Sequence[Reflection] = ()
+    ) -> None:
         self._pipeline = pipeline
         started = spans.now()
-        reflections = [one.reflection for one in journeys]
+        reflections = [*(one.reflection for one in journeys), *earlier]
         looks = [one.look or pipeline.look([one.reflection])[0] for one in journeys]
+        looks += pipeline.look(earlier)
         self._readings: Readings = pipeline.read(reflections, looks)
         submitted = spans.now()
         self.encoded: Future[Encoded] = pipeline.encode(self._readings, live=journeys[0].message.live)
         self._appraisals: list[Appraisal] | None = None
+        self._own = len(journeys)
+        self.history: list[Appraisal] = []
         self.failed = False
         self.timings = {"read": submitted - started}
         self.encoded.add_done_callback(lambda _: self.timings.__setitem__("encode", spans.now() - submitted))
@@ -168,7 +175,8 @@ class Read:
             self.failed = True
             encoded = self.encoded.result()
             started = spans.now()
-            self._appraisals = self._pipeline.appraise(self._readings, encoded)
+            appraisals = self._pipeline.appraise(self._readings, encoded)
+            self._appraisals, self.history = appraisals[: self._own], appraisals[self._own :]
             self.timings["appraise"] = spans.now() - started
             self.failed = False
         return self._appraisals

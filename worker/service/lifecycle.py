@@ -15,10 +15,12 @@ from worker.observability import metrics
 from worker.observability.logging import logger
 from worker.service.faults import strike
 from worker.service.heartbeat import Heartbeat
+from worker.service.reenrich import Reenricher
 from worker.service.repair import Repair
 from worker.service.serving import Serving
 from worker.service.stages import Stages
 from worker.service.swap import Swapper
+from worker.service.tryout import Tryout
 from worker.settings import Settings
 from worker.store import removal
 from worker.store.dead_letters import WHOLE_MESSAGE, DeadLetter
@@ -67,12 +69,15 @@ class Service:
                 stall_s=settings.stall_s,
                 faults=strike if settings.faults else None,
             )
-            swapper = Swapper(serving, store, settings, worker=stages.lease.owner[:12])
+            swapper = Swapper(stages, store, settings)
             swapper.begin()
             # Behind the stages at the end: what they cannot finish is given back.
             opened.enter_context(Heartbeat(store, stages.lease, lambda: not stages.progress.stalled()))
             opened.enter_context(stages)
             opened.enter_context(Repair(store, serving))
+            opened.enter_context(Reenricher(stages, store, automatic=settings.reenrich))
+            if settings.shadow_traffic:
+                opened.enter_context(Tryout(stages, store, share=settings.shadow_traffic))
             opened.enter_context(swapper)
             server, port = metrics.serve(settings.metrics_port)
             opened.callback(server.shutdown)

@@ -8,15 +8,15 @@ event two versions. At most two pipelines are open at once.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from worker.errors import FeltsenseError
 from worker.pipeline import Pipeline
 from worker.service import heap
 
-UNPINNED = "none"
-"""Stands for the version of what was accepted while no pipeline was open."""
+ACQUAINTED = 20_000
+"""Persons remembered of each kind; some megabytes."""
 
 
 class NoModels(FeltsenseError):
@@ -27,11 +27,18 @@ class NoModels(FeltsenseError):
 
 
 class Served:
-    """An open pipeline and how much is under way with it."""
+    """An open pipeline and how much is under way with it.
+
+    `complete` says that no history is known to lack rows of its version; else `acquainted` are the persons
+    whose history was seen to, and `take_owed` gives those who are still to be.
+    """
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline = pipeline
         self.version = pipeline.model_version
+        self.complete = False
+        self._acquainted: dict[str, None] = {}
+        self._owed: dict[str, None] = {}
         self._under_way = 0
         self._lock = threading.Lock()
 
@@ -46,6 +53,30 @@ class Served:
     def leave(self) -> None:
         with self._lock:
             self._under_way -= 1
+
+    def strangers(self, users: Iterable[str]) -> list[str]:
+        """Those of the users whose history nobody has seen to."""
+        with self._lock:
+            return [user for user in dict.fromkeys(users) if user not in self._acquainted]
+
+    def acquaint(self, users: Iterable[str]) -> None:
+        """Their history has been seen to."""
+        with self._lock:
+            self._acquainted.update(dict.fromkeys(users))
+            while len(self._acquainted) > ACQUAINTED:
+                del self._acquainted[next(iter(self._acquainted))]
+
+    def owe(self, users: Iterable[str]) -> None:
+        """Their history is to be seen to soon."""
+        with self._lock:
+            self._owed.update(dict.fromkeys(users))
+            while len(self._owed) > ACQUAINTED:
+                del self._owed[next(iter(self._owed))]
+
+    def take_owed(self) -> list[str]:
+        with self._lock:
+            owed, self._owed = list(self._owed), {}
+            return owed
 
 
 class Serving:
@@ -122,14 +153,14 @@ class Serving:
         """What serves now, for one who sees to it that it stays open."""
         return self._current
 
+    def peek_tried(self) -> Served | None:
+        """What is tried beside, likewise."""
+        return self._tried
+
     def switch(self, pipeline: Pipeline) -> None:
-        """From now on new arrivals begin with `pipeline`; the old one leaves when nothing is under way with
-        it."""
-        with self._changed:
-            if self._current is not None:
-                self._leaving.append(self._current)
-            self._current = Served(pipeline)
-            self._changed.notify_all()
+        """From now on new arrivals begin with `pipeline`."""
+        self.attempt(pipeline)
+        self.promote()
 
     def attempt(self, pipeline: Pipeline) -> None:
         """Try `pipeline` beside what serves."""
@@ -137,7 +168,8 @@ class Serving:
             self._tried = Served(pipeline)
 
     def promote(self) -> None:
-        """`switch` to what was tried beside."""
+        """From now on new arrivals begin with what was tried beside; the old one leaves when nothing is under
+        way with it."""
         with self._changed:
             assert self._tried is not None, "somebody tried it"
             if self._current is not None:

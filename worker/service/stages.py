@@ -20,21 +20,26 @@ from worker.events.message import BULK, LIVE, Entry
 from worker.events.perception import Appraisal, Placement, Trace
 from worker.events.reflection import Reflection
 from worker.events.timeline import Timeline
+from worker.features.schema import SEQUENCE_LENGTH
 from worker.observability import metrics, spans
+from worker.observability.logging import failure, logger
 from worker.pipeline import Look, Pipeline, look
 from worker.risk.level import THRESHOLDS
 from worker.service.batcher import Batcher, Closed
 from worker.service.journey import Journey, Message, Read, Turn, read_of, served_of
 from worker.service.progress import Progress
-from worker.service.serving import UNPINNED, Served, Serving
+from worker.service.serving import Served, Serving
 from worker.service.trials import Trials
 from worker.store import dead_letters, deliveries, leases, perceptions
 from worker.store.dead_letters import DeadLetter
 from worker.store.deliveries import Admission, Arrival, Kind
 from worker.store.engine import Store
 from worker.store.leases import ATTEMPTS, LEASE_S, Lease
+from worker.store.stored import UNPINNED, earlier
 from worker.store.unfinished import Unfinished
 
+LIVE_HISTORY, BULK_HISTORY = 32, 256
+"""Most reflections done again with a batch of that lane; whose are more waits for `Reenricher`."""
 LIVE_UNDERWAY = 2
 """Live batches between reading and their rows. More would be smaller ones: each pays the stages' fixed cost,
 and the encoder's for a call, anew; fewer would leave a core idle."""
@@ -73,6 +78,9 @@ class Stages:
         self._faults = faults
         self._store = store
         self._ending = threading.Event()
+        self._counting = threading.Lock()
+        self._messages = 0
+        self._came = False
         self._underway = threading.BoundedSemaphore(LIVE_UNDERWAY)
         size, wait = max_batch_size, max_wait_ms
         self._arrive = Batcher(
@@ -135,8 +143,17 @@ class Stages:
         Raises a retryable error when a service stays away until shutdown: then the message must come again.
         """
         message = Message(message_id, len(entries), live=lane == LIVE)
+        with self._counting:
+            self._messages, self._came = self._messages + 1, True
+        try:
+            return self._enrich(entries, message)
+        finally:
+            with self._counting:
+                self._messages -= 1
+
+    def _enrich(self, entries: Sequence[Entry], message: Message) -> dict[str, int]:
         self._park.put(
-            [(_refusal(one, message_id), message) for one in entries if one.reflection is None],
+            [(_refusal(one, message.id), message) for one in entries if one.reflection is None],
             live=message.live,
         )
         self._arrive.put(
@@ -152,6 +169,13 @@ class Stages:
     def _end_waiting(self) -> None:
         self._ending.set()
         self.serving.wake()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a message is under way, or one came since this was last asked."""
+        with self._counting:
+            came, self._came = self._came, False
+            return came or self._messages > 0
 
     def resume(self, found: Sequence[Unfinished], served: Served) -> int:
         """Reads and settles with `served` what was accepted earlier and never finished; how many rows that
@@ -248,17 +272,43 @@ class Stages:
         return [None] * len(batch)
 
     def _look(self, batch: Sequence[Journey]) -> list[Read]:
-        with self.progress.computing():
-            return self._read_batch(batch)
-
-    def _read_batch(self, batch: Sequence[Journey]) -> list[Read]:
         if batch[0].message.live and batch[0].turn is None:  # it has one where its batch failed
             turn = Turn(len(batch), self._underway.release)
             for one in batch:
                 one.turn = turn
-        if self._faults is not None:  # now that the batch has its turn: each item alone must not give it back
-            self._faults([one.reflection for one in batch])
-        return [Read(batch, served_of(batch[0]).pipeline)] * len(batch)
+        history = self._history(batch)
+        with self.progress.computing():
+            if self._faults is not None:
+                self._faults([one.reflection for one in batch])
+            return [Read(batch, served_of(batch[0]).pipeline, history)] * len(batch)
+
+    def _history(self, batch: Sequence[Journey]) -> list[Reflection]:
+        """What the batch's persons wrote last under another version than it has begun with, to be done again
+        with it; nothing for suspects and for what has failed: that must stand alone."""
+        served = served_of(batch[0])
+        new = [one for one in batch if not one.attempts and not one.recalled]
+        if served.complete or not new:
+            return []
+        strangers = set(served.strangers(one.reflection.user_id for one in new))
+        moments = {
+            one.reflection.user_id: one.reflection.created_at
+            for one in sorted(new, key=lambda one: one.reflection.created_at)
+            if one.reflection.user_id in strangers
+        }
+        found = earlier(self._store, list(moments.items()), served.version, last=SEQUENCE_LENGTH)
+        of_person: dict[str, list[Reflection]] = {user: [] for user in moments}
+        for reflection in found:
+            of_person[reflection.user_id].append(reflection)
+        history: list[Reflection] = []
+        for user, own in of_person.items():
+            if own and len(history) + len(own) > (LIVE_HISTORY if batch[0].message.live else BULK_HISTORY):
+                served.owe([user])
+                continue
+            history += own
+            served.acquaint([user])
+        for one in new:
+            one.recalled = True
+        return history
 
     def _seen(self, batch: Sequence[Journey], reads: Sequence[Read]) -> None:
         # Also when the encoder fails: then the appraise stage finds the culprit.
@@ -279,6 +329,7 @@ class Stages:
     def _write(self, batch: Sequence[Journey]) -> list[str]:
         appraisals = [one.appraisal for one in batch if one.appraisal is not None]
         pipeline = served_of(batch[0]).pipeline
+        self._write_history(pipeline, batch)
         settled = perceptions.settle(
             self._store,
             appraisals,
@@ -297,6 +348,24 @@ class Stages:
             else "superseded"
             for one in batch
         ]
+
+    def _write_history(self, pipeline: Pipeline, batch: Sequence[Journey]) -> None:
+        """The rows of what was done again with the batch, before its own: they are its history."""
+        for read in {id(one.read): read_of(one) for one in batch}.values():
+            if not read.history:
+                continue
+            try:
+                perceptions.settle(
+                    self._store, read.history, partial(self._place, pipeline, live=batch[0].message.live),
+                    model_version=pipeline.model_version, timings=[read.timings] * len(read.history),
+                    again=True,
+                )  # fmt: skip
+            except Exception as error:
+                if getattr(error, "retryable", False):
+                    raise
+                # The batch goes on without, and `Reenricher` tries each alone.
+                logger.warning("history_failed", reflections=len(read.history), **failure(error))
+            read.history = []
 
     def _written(self, batch: Sequence[Journey], outcomes: Sequence[str]) -> None:
         for one, outcome in zip(batch, outcomes, strict=True):

@@ -10,7 +10,9 @@ it changes, and else with growing pauses. The same goes for a worker that has no
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from urllib.parse import unquote, urlsplit
@@ -18,22 +20,35 @@ from urllib.parse import unquote, urlsplit
 from worker.bundle import manifest
 from worker.bundle.people import people_of
 from worker.bundle.reader import STARTER
-from worker.errors import BundleRefused, DeviceFailed, EncoderMissing, ExportsRefused, FeltsenseError
+from worker.errors import (
+    BundleRefused,
+    DeviceFailed,
+    EncoderMissing,
+    ExportsRefused,
+    FeltsenseError,
+    ServiceMissing,
+)
 from worker.events.reflection import Reflection
+from worker.features.schema import SEQUENCE_LENGTH
 from worker.observability import metrics
 from worker.observability.logging import failure, logger
 from worker.pipeline import Pipeline
 from worker.service.background import Periodic
-from worker.service.serving import Serving
+from worker.service.redo import Redo
+from worker.service.stages import Stages
 from worker.service.warmup import Warmup
 from worker.settings import Settings
-from worker.store import models
+from worker.store import models, stored
 from worker.store.engine import Store
 from worker.store.models import Registered
 
 INTERVAL_S = 1.0
 PAUSE_FIRST_S, PAUSE_MOST_S = 1.0, 60.0
 """Between two attempts at what could not be opened; doubled each time."""
+PREPARE_S = 10.0
+LATELY, PEOPLE = 2_000, 16
+"""Last reflections whose persons are prepared for a swap, and persons at once."""
+SERVING, TRIED = "serving", "tried"
 CLOSED_TO_MODELS = (BundleRefused, ExportsRefused, EncoderMissing, DeviceFailed, OSError, MemoryError)
 """What keeps a worker from opening a pipeline and may pass. A wrong setting is not among it."""
 
@@ -139,15 +154,16 @@ def rehearse(pipeline: Pipeline) -> None:
 
 
 class Swapper(Periodic):
-    """Keeps `serving` at the version that serves, in a thread of its own."""
+    """Keeps the stages at the version that serves, in a thread of its own."""
 
-    def __init__(self, serving: Serving, store: Store, settings: Settings, *, worker: str) -> None:
+    def __init__(self, stages: Stages, store: Store, settings: Settings) -> None:
         super().__init__("swap", every_s=INTERVAL_S, first_s=INTERVAL_S)
-        self._serving = serving
+        self._serving = stages.serving
         self._store = store
         self._settings = settings
-        self._worker = worker
-        self._warmups: list[Warmup] = []
+        self._worker = stages.lease.owner[:12]
+        self._redo = Redo(store, busy=lambda: stages.busy, pause=self._closing.wait, modesty=1.0)
+        self._warmup: Warmup | None = None
         self._troubles: dict[str, _Trouble] = {}
 
     def begin(self) -> None:
@@ -171,19 +187,28 @@ class Swapper(Periodic):
             self._try_first()
             return
         wanted = models.serving(self._store)
-        if wanted is None or wanted.version == self._serving.version:
-            self._troubles.pop(SERVING, None)
+        if wanted is not None and wanted.version != self._serving.version:
+            self._attempt(SERVING, wanted, self._swap)
             return
-        self._attempt(SERVING, wanted)
+        self._troubles.pop(SERVING, None)
+        tried = models.challenger(self._store) if self._settings.shadow_traffic else None
+        if tried is None:
+            self._serving.withdraw()
+        elif tried.version != self._serving.tried:
+            self._attempt(TRIED, tried, self._try_beside)
 
-    def _attempt(self, role: str, wanted: Registered) -> None:
+    def _attempt(self, role: str, wanted: Registered, act: Callable[[Registered], None]) -> None:
         trouble = self._troubles.get(role)
         if trouble is not None and trouble.rests(wanted):
             return
-        if self._serving.full:  # until what left is closed
-            return
+        if wanted.version != self._serving.tried:
+            self._serving.withdraw()
+            if self._serving.full:  # until what left is closed
+                return
         try:
-            self._swap(wanted)
+            act(wanted)
+        except ServiceMissing:
+            raise  # not the bundle's fault
         except Exception as error:  # noqa: BLE001  whatever a bundle does, the old one goes on serving
             if trouble is None or trouble.about != wanted:
                 trouble = self._troubles[role] = _Trouble(wanted)
@@ -197,35 +222,61 @@ class Swapper(Periodic):
         started = time.perf_counter()
         current = self._serving.peek()
         assert current is not None, "nothing is exchanged before there is a first"
-        before, beside = current.version, current.pipeline
-        pipeline = opened(wanted, self._settings, beside)
-        try:
-            warmup = self._warm(pipeline, beside)
-            loaded = time.perf_counter()
-            self._serving.switch(pipeline)
-        except BaseException:
-            pipeline.close()
-            raise
-        self._took_over(pipeline, warmup)
+        before = current.version
+        if self._serving.tried != wanted.version:
+            self._try_beside(wanted)
+        tried = self._serving.peek_tried()
+        assert tried is not None, "just opened, or tried before"
+        loaded = time.perf_counter()
+        self._prepare(tried.pipeline)
+        prepared = time.perf_counter()
+        self._serving.promote()
+        self._took_over(tried.pipeline)
         facts = {
             "worker": self._worker,
             "before": before,
             "loaded_ms": round(1000 * (loaded - started), 1),
-            "switch_ms": round(1000 * (time.perf_counter() - loaded), 1),
+            "prepared_ms": round(1000 * (prepared - loaded), 1),
+            "switch_ms": round(1000 * (time.perf_counter() - prepared), 1),
         }
         logger.info("bundle_swapped", version=wanted.version, **facts)
         metrics.MODEL_SWAPS.labels("swapped").inc()
         self._store.transact(lambda cursor: models.record(cursor, wanted.version, "swapped", facts))
 
+    def _try_beside(self, wanted: Registered) -> None:
+        """Open a version beside the serving one, warm enough to take over."""
+        current = self._serving.peek()
+        pipeline = opened(wanted, self._settings, current.pipeline if current is not None else None)
+        with _closed_on_error(pipeline):
+            self._warm(pipeline, current.pipeline if current is not None else None)
+            self._serving.attempt(pipeline)
+        logger.info("bundle_opened", **pipeline.facts())
+
+    def _prepare(self, pipeline: Pipeline) -> None:
+        """Those who wrote last find their history done with it, as far as that goes in `PREPARE_S`."""
+        until = time.monotonic() + PREPARE_S
+        moment = datetime.now(UTC) + timedelta(days=2)  # an event may be dated ahead
+        users = stored.lately(self._store, LATELY)
+        for start in range(0, len(users), PEOPLE):
+            if time.monotonic() > until or self._closing.is_set():
+                return
+            stored.claimed(
+                self._store,
+                pipeline.model_version,
+                users[start : start + PEOPLE],
+                lambda mine: self._do_last(pipeline, [(user, moment) for user in mine]),
+            )
+
+    def _do_last(self, pipeline: Pipeline, moments: Sequence[tuple[str, datetime]]) -> int:
+        found = stored.earlier(self._store, moments, pipeline.model_version, last=SEQUENCE_LENGTH)
+        return self._redo.run(pipeline, found[::-1], purpose="prepare")
+
     def _open_first(self) -> None:
         pipeline = first(self._store, self._settings)
-        try:
-            warmup = self._warm(pipeline, None)
+        with _closed_on_error(pipeline):
+            self._warm(pipeline, None)
             self._serving.switch(pipeline)
-        except BaseException:
-            pipeline.close()
-            raise
-        self._took_over(pipeline, warmup)
+        self._took_over(pipeline)
 
     def _try_first(self) -> None:
         trouble = self._troubles.get(SERVING)
@@ -233,6 +284,8 @@ class Swapper(Periodic):
             return
         try:
             self._open_first()
+        except ServiceMissing:
+            raise
         except Exception as error:  # noqa: BLE001  arrivals are screened, and wait
             self._without(error)
         else:
@@ -246,30 +299,33 @@ class Swapper(Periodic):
         metrics.WITHOUT_MODELS.set(1)
         logger.error("worker_without_models", next_s=trouble.pause_s, **_why(error))
 
-    def _warm(self, pipeline: Pipeline, beside: Pipeline | None) -> Warmup | None:
-        """Warm enough to begin; the rest of it is left to the returned thread."""
+    def _warm(self, pipeline: Pipeline, beside: Pipeline | None) -> None:
+        """Warm enough to begin; the rest follows in a thread."""
         if beside is None or beside.fork != pipeline.fork:
-            warmup = Warmup(pipeline.warm())
-            warmup.begin()
-        else:
-            warmup = None
-        rehearse(pipeline)
-        return warmup
-
-    def _took_over(self, pipeline: Pipeline, warmup: Warmup | None) -> None:
-        if warmup is not None:
             self._end_warmup()
-            self._warmups.append(warmup)
-            warmup.__enter__()
+            self._warmup = Warmup(pipeline.warm())
+            self._warmup.begin()
+        rehearse(pipeline)
+        if self._warmup is not None and not self._warmup.begun:
+            self._warmup.__enter__()
+
+    def _end_warmup(self) -> None:
+        warmup, self._warmup = self._warmup, None
+        if warmup is not None and warmup.begun:
+            warmup.__exit__(None, None, None)
+
+    def _took_over(self, pipeline: Pipeline) -> None:
         metrics.MODEL_SERVING.clear()
         metrics.MODEL_SERVING.labels(pipeline.model_version).set(1)
 
-    def _end_warmup(self) -> None:
-        while self._warmups:
-            self._warmups.pop().__exit__(None, None, None)
 
-
-SERVING = "serving"
+@contextmanager
+def _closed_on_error(pipeline: Pipeline) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        pipeline.close()
+        raise
 
 
 class _Trouble:

@@ -43,7 +43,7 @@ FROM unnest(%b::text[], %b::int[]) AS a (id, revision)
 JOIN reflections r ON r.id = a.id AND r.revision = a.revision AND r.deleted_at IS NULL
 LEFT JOIN deliveries d ON d.reflection_id = a.id AND d.revision = a.revision
 LEFT JOIN traces t ON t.reflection_id = a.id AND t.model_version = %s
-WHERE %s OR d.state IS NULL OR (d.state <> 'dead' AND d.model_version = %s)
+WHERE d.state IS NULL OR (d.state <> 'dead' AND (%s OR d.model_version = %s))
 """
 """A worker whose lease ran out may come back: by then its event may be parked, or pinned to the version of
 the worker that took it over."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from worker.events.envelope import Seal
-from worker.store import changes, mentions, models, persons
+from worker.store import changes, mentions, models, persons, reenrichments
 from worker.store.changes import Change
 from worker.store.engine import Cursor, Store
 from worker.store.perceptions import Place, affected_by, repair
@@ -151,6 +151,7 @@ def _erase(cursor: Cursor, user_ids: list[str], keyring: Keyring | None, seal: S
     lock_persons(cursor, user_ids)
     persons.erase(cursor, user_ids)
     cursor.execute("DELETE FROM repairs WHERE user_id = ANY(%s)", (user_ids,))
+    reenrichments.forget(cursor, user_ids)
     labels = cursor.execute("DELETE FROM labels WHERE user_id = ANY(%s)", (user_ids,)).rowcount
     # What hangs on a reflection goes with it (ON DELETE CASCADE), so nothing of theirs can be forgotten here.
     gone = [key for (key,) in cursor.execute(_ERASE, (user_ids,)).fetchall()]

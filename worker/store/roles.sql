@@ -37,12 +37,14 @@ GRANT CREATE ON SCHEMA public TO feltsense_migrator;
 -- and neither trains nor reviews.
 GRANT SELECT, INSERT, UPDATE, DELETE ON
     reflections, traces, perceptions, deliveries, dead_letters, persons, repairs TO feltsense_worker;
+GRANT SELECT, INSERT, UPDATE ON reenrichments TO feltsense_worker;
 GRANT SELECT, INSERT, UPDATE ON model_versions TO feltsense_worker;
 GRANT SELECT, INSERT ON model_events TO feltsense_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON slots TO feltsense_worker;
 GRANT SELECT, DELETE ON labels, reviews TO feltsense_worker;
 GRANT SELECT ON current_perceptions, daily_mood, risk_queue, alembic_version TO feltsense_worker;
-GRANT USAGE ON SEQUENCE dead_letters_id_seq, repairs_id_seq, model_events_id_seq TO feltsense_worker;
+GRANT USAGE ON SEQUENCE dead_letters_id_seq, repairs_id_seq, model_events_id_seq, reenrichments_id_seq
+    TO feltsense_worker;
 
 -- The trainer reads what people consented to and nothing else of them (see the policies), and keeps its books.
 GRANT SELECT ON reflections, labels, persons, consented_perceptions, alembic_version TO feltsense_trainer;

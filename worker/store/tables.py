@@ -107,7 +107,7 @@ class ReflectionRow(Base):
             desc("screen_score"),
             postgresql_where=text("screen_level IN ('medium', 'high')"),
         ),
-        Index("reflections_received_at_idx", "received_at", postgresql_using="brin"),
+        Index("reflections_received_at_idx", "received_at"),
     )
 
     id: Mapped[Key]
@@ -349,6 +349,23 @@ class ModelEventRow(Base):
     kind: Mapped[str]
     at: Mapped[Stamped]
     detail: Mapped[Object] = mapped_column(server_default=NOTHING)
+
+
+class ReenrichmentRow(Base):
+    """A wish for rows of `version` where they are missing: of `users` (NULL: everybody), created at `since`
+    or later (NULL: ever)."""
+
+    __tablename__ = "reenrichments"
+    __table_args__ = (Index("reenrichments_version_idx", "version", "id"),)
+
+    id: Mapped[Serial]
+    version: Mapped[str] = mapped_column(
+        Text(collation="C"), ForeignKey("model_versions.version", ondelete="CASCADE")
+    )
+    since: Mapped[datetime | None]
+    users: Mapped[list[str] | None]
+    requested_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    finished_at: Mapped[datetime | None]
 
 
 class TrainingRunRow(Base):

@@ -85,7 +85,7 @@ def take(store: Store, lease: Lease, *, model_version: str, grace_s: float, limi
                 continue
             found.append(
                 Unfinished(
-                    reflection=_reflection((key, user_id, plain, *rest)),
+                    reflection=reflection_of((key, user_id, plain, *rest)),
                     attempts=attempts,
                     message_id=message_id,
                     position=position,
@@ -97,7 +97,7 @@ def take(store: Store, lease: Lease, *, model_version: str, grace_s: float, limi
     return store.transact(work)
 
 
-def _reflection(row: Sequence[Any]) -> Reflection:
+def reflection_of(row: Sequence[Any]) -> Reflection:
     (
         key,
         user_id,
