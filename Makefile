@@ -13,7 +13,7 @@ COMPILE := $(BIN)/python -m piptools compile --quiet --upgrade --strip-extras --
 export PIP_ROOT_USER_ACTION := ignore
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: help demo test check bench bench-training chaos chaos-long fuzz schedule-proof bundle lock clean
+.PHONY: help demo test check bench bench-training chaos chaos-long challengers soak fuzz schedule-proof bundle lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -24,6 +24,8 @@ help:
 	@echo "make bench-training DATA=folder  measure training; ARGS='--plans quick full' adds whole rebuilds"
 	@echo "make chaos [SEED=1] [EVENTS=2000]  20 faults at a running instance: nothing lost, nothing twice; writes bench/chaos.json"
 	@echo "make chaos-long [SEED=1] [EVENTS=20000]  100 faults, about an hour; after Ctrl-C the same command goes on"
+	@echo "make challengers [SEEDS=3]      worse challengers, really made, are refused and a better one is promoted"
+	@echo "make soak [SECONDS=600] [RATE=100]  a whole life under load: rebuild, trial, promotion, swap, drift, rollback"
 	@echo "make fuzz [CASES=200000] [SEED=1]  wrong messages and files: no crash, no hang, every refusal named"
 	@echo "make schedule-proof              four weeks in eight minutes, a beat killed each night: every slot ran once"
 	@echo "make bundle DATA=folder         rebuild the starter bundle from the corpora in folder"
@@ -83,6 +85,12 @@ chaos: $(VENV)/.dev
 chaos-long: $(VENV)/.dev
 	@exec $(BIN)/python -m benchmarks.chaos --seed $(or $(SEED),1) --faults 100 --events $(or $(EVENTS),20000) $(ARGS)
 
+challengers: $(VENV)/.dev
+	@exec $(BIN)/python -m benchmarks.challengers --seeds $(or $(SEEDS),3) $(ARGS)
+
+soak: $(VENV)/.dev
+	@exec $(BIN)/python -m benchmarks.soak --seconds $(or $(SECONDS),600) --rate $(or $(RATE),100) $(ARGS)
+
 fuzz: $(VENV)/.dev
 	@exec $(BIN)/python -m benchmarks.fuzz $(if $(CASES),--cases $(CASES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
@@ -105,6 +113,6 @@ lock: $(VENV)/.dev
 		mv requirements/$$name.lock.tmp requirements/$$name.lock; done
 
 clean:
-	@for link in run/postgres run/*/postgres bench/chaos/*/postgres; do \
+	@for link in run/postgres run/*/postgres bench/chaos/*/postgres bench/soak/run/postgres; do \
 		if [ -L "$$link" ]; then case "$$(readlink "$$link")" in */feltsense/*) rm -rf "$$(readlink "$$link")";; esac; fi; done
 	rm -rf run bench build dist .cache $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
