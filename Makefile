@@ -13,7 +13,8 @@ COMPILE := $(BIN)/python -m piptools compile --quiet --upgrade --strip-extras --
 export PIP_ROOT_USER_ACTION := ignore
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: help demo test check bench bench-training chaos chaos-long drain upgrade-under-load risk-lane handover fuzz schedule-proof challengers bundle lock clean
+.PHONY: help demo test check bench bench-training chaos chaos-long drain upgrade-under-load risk-lane handover fuzz schedule-proof \
+	challengers soak bundle lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -28,6 +29,8 @@ help:
 	@echo "make upgrade-under-load         migrations up and down under an old and a new worker: nothing lost; bench/upgrade.json"
 	@echo "make risk-lane                  how soon a live event's risk screen is committed while both lanes are full"
 	@echo "make handover                   the queue in Valkey against a queue in Postgres: events a second, CPU an event"
+	@echo "make challengers [SEEDS=3]      worse challengers, really made, are refused and a better one is promoted"
+	@echo "make soak [SECONDS=600] [RATE=100]  a whole life under load: rebuild, trial, promotion, swap, drift, rollback"
 	@echo "make fuzz [CASES=200000] [SEED=1]  wrong messages and files: no crash, no hang, every refusal named"
 	@echo "make schedule-proof              four weeks in eight minutes, a beat killed each night: every slot ran once"
 	@echo "make bundle DATA=folder         rebuild the starter bundle from the corpora in folder"
@@ -99,6 +102,12 @@ risk-lane: $(VENV)/.dev
 handover: $(VENV)/.dev
 	@exec $(BIN)/python -m benchmarks.handover --out bench/handover.json $(ARGS)
 
+challengers: $(VENV)/.dev
+	@exec $(BIN)/python -m benchmarks.challengers --seeds $(or $(SEEDS),3) $(ARGS)
+
+soak: $(VENV)/.dev
+	@exec $(BIN)/python -m benchmarks.soak --seconds $(or $(SECONDS),600) --rate $(or $(RATE),100) $(ARGS)
+
 fuzz: $(VENV)/.dev
 	@exec $(BIN)/python -m benchmarks.fuzz $(if $(CASES),--cases $(CASES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
@@ -121,6 +130,6 @@ lock: $(VENV)/.dev
 		mv requirements/$$name.lock.tmp requirements/$$name.lock; done
 
 clean:
-	@for link in run/postgres run/*/postgres bench/chaos/*/postgres; do \
+	@for link in run/postgres run/*/postgres bench/chaos/*/postgres bench/soak/run/postgres; do \
 		if [ -L "$$link" ]; then case "$$(readlink "$$link")" in */feltsense/*) rm -rf "$$(readlink "$$link")";; esac; fi; done
 	rm -rf run bench build dist .cache $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

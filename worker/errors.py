@@ -74,6 +74,10 @@ class ServiceMissing(FeltsenseError):
     retryable = True
 
 
+class BundlesAway(ServiceMissing):
+    """The bundle store cannot be reached; what was fetched from it before still serves."""
+
+
 class QueueFull(ServiceMissing):
     """A lane holds as many messages as it may, or the broker as many bytes; nothing more was put on it.
     Sending again later is right."""

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support import bundles
 from worker.bundle import fetch, manifest
-from worker.errors import BundleRefused, ServiceMissing, UsageError
+from worker.errors import BundleRefused, BundlesAway, UsageError
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def test_a_signature_goes_with_its_bundle(bundle, store, tmp_path):
 
 def test_a_store_that_is_away_is_a_missing_service_and_an_unknown_protocol_a_wrong_call(bundle, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ServiceMissing, match="cannot be used"):
+    with pytest.raises(BundlesAway, match="cannot be used"):
         fetch.kept(bundle, f"{(tmp_path / 'file').as_uri()}/below")
     with pytest.raises(UsageError, match="no place for bundles"):
         fetch.fetched("nothing://there/abc", tmp_path)

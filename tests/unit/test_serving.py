@@ -1,14 +1,11 @@
 """Which bundle a worker begins with, and when an exchanged pipeline is let go."""
 
 import threading
-from pathlib import Path
 
 import pytest
 
-from worker.errors import BundleRefused
 from worker.service.serving import NoModels, Serving
-from worker.service.swap import activates, folder_of
-from worker.store.models import Registered
+from worker.service.swap import activates
 
 
 class Pipe:
@@ -84,22 +81,3 @@ def test_who_waits_for_the_first_pipeline_gets_it_or_hears_that_it_is_over():
     ended.set()
     with pytest.raises(NoModels):
         Serving().wait(1, ended)
-
-
-@pytest.mark.parametrize(
-    ("location", "expected"),
-    [
-        ("/srv/bundles/a b", Path("/srv/bundles/a b")),
-        ("file:///srv/bundles/a%20b", Path("/srv/bundles/a b")),
-        ("C:bundle", Path("C:bundle")),
-        ("s3://bucket/b", None),
-        (None, None),
-    ],
-)
-def test_a_bundle_is_read_from_a_folder_only(location, expected):
-    wanted = Registered(version="v", digest="d", location=location, since=None)
-    if expected is None:
-        with pytest.raises(BundleRefused):
-            folder_of(wanted)
-    else:
-        assert folder_of(wanted) == expected

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -143,10 +144,12 @@ def challenge(
     if len(judged_rows) < policy.least_rows or people < policy.least_people:
         return verdict
     evidence = []
-    for bundle in both:
-        with Pipeline.open(bundle.folder, settings) as pipeline:
-            judged = judge.judge(pipeline, rows, chosen, seed=SEED, tell=tell)
-        evidence.append(_evidence(judged, bundle.contents.risk_thresholds))
+    with ExitStack() as opened:
+        beside: Pipeline | None = None
+        for bundle in both:
+            beside = opened.enter_context(Pipeline.open(bundle.folder, settings, beside=beside))
+            judged = judge.judge(beside, rows, chosen, seed=SEED, tell=tell)
+            evidence.append(_evidence(judged, bundle.contents.risk_thresholds))
     recent = {row.reflection.id for row, new in zip(rows, chosen & ~reserved, strict=True) if new}
     comparisons: list[Comparison] = []
     for part in _parts(evidence[0].judged, recent):

@@ -17,14 +17,14 @@ from typing import Any
 
 from worker.bundle import manifest
 from worker.bundle.manifest import NAME, SIGNATURE
-from worker.errors import BundleRefused, ServiceMissing, UsageError
+from worker.errors import BundleRefused, BundlesAway, UsageError
 
 
 def fetched(location: str, cache_dir: Path, *, version: str | None = None) -> Path:
     """The folder of the bundle at `location`, whole and verified: a local one where it is, another as a copy
     in `cache_dir`, which is made once.
 
-    Raises `BundleRefused` when nothing whole is there or, with `version`, another one; `ServiceMissing` when
+    Raises `BundleRefused` when nothing whole is there or, with `version`, another one; `BundlesAway` when
     the store does not answer; `UsageError` when no library is installed for its protocol.
     """
     folder = Path(location) if _local(location) else _copied(location, cache_dir)
@@ -149,7 +149,7 @@ def _told(location: str) -> Iterator[None]:
         raise BundleRefused(location, f"a file is missing there: {error}") from error
     except Exception as error:  # each protocol's library has errors of its own
         why = getattr(error, "strerror", None) or type(error).__name__
-        raise ServiceMissing(
+        raise BundlesAway(
             f"the bundle store {location} cannot be used ({why}); check its address, its credentials and the"
             " network"
         ) from error

@@ -15,13 +15,13 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from urllib.parse import unquote, urlsplit
 
-from worker.bundle import manifest
+from worker.bundle import fetch, manifest
 from worker.bundle.people import people_of
 from worker.bundle.reader import STARTER
 from worker.errors import (
     BundleRefused,
+    BundlesAway,
     DeviceFailed,
     EncoderMissing,
     ExportsRefused,
@@ -49,7 +49,9 @@ PREPARE_S = 10.0
 LATELY, PEOPLE = 2_000, 16
 """Last reflections whose persons are prepared for a swap, and persons at once."""
 SERVING, TRIED = "serving", "tried"
-CLOSED_TO_MODELS = (BundleRefused, ExportsRefused, EncoderMissing, DeviceFailed, OSError, MemoryError)
+CLOSED_TO_MODELS = (
+    BundleRefused, ExportsRefused, EncoderMissing, DeviceFailed, BundlesAway, OSError, MemoryError,
+)  # fmt: skip
 """What keeps a worker from opening a pipeline and may pass. A wrong setting is not among it."""
 
 
@@ -98,37 +100,27 @@ def first(store: Store, settings: Settings) -> Pipeline:
 
 
 def opened(wanted: Registered, settings: Settings, beside: Pipeline | None = None) -> Pipeline:
-    """A registered version's pipeline. Raises what `Pipeline.open` raises, and `BundleRefused` where another
-    version or nothing lies at its place."""
-    pipeline = Pipeline.open(folder_of(wanted), settings, beside=beside)
-    if pipeline.model_version != wanted.version:
-        pipeline.close()
-        raise BundleRefused(wanted.location or "", f"it holds {pipeline.model_version}, not {wanted.version}")
-    return pipeline
-
-
-def folder_of(wanted: Registered) -> Path:
-    """Where a registered version lies. Raises `BundleRefused` where that is no folder of this machine."""
+    """A registered version's pipeline, fetched from where it lies. Raises what `Pipeline.open` and
+    `fetch.fetched` raise."""
     if wanted.location is None:
         raise BundleRefused(wanted.version, "the registry does not say where it lies")
-    parts = urlsplit(wanted.location)
-    if parts.scheme == "file":
-        return Path(unquote(parts.path))
-    if parts.scheme and "://" in wanted.location:
-        raise BundleRefused(wanted.location, "a worker reads bundles from folders: fetch it, register that")
-    return Path(wanted.location)
+    folder = fetch.fetched(wanted.location, settings.cache_dir, version=wanted.version)
+    return Pipeline.open(folder, settings, beside=beside)
 
 
 def register(store: Store, folder: Path) -> str:
     """Names the bundle in `model_versions`; its version."""
     facts = manifest.read(folder)
+    known = models.find(store, facts.model_version)
+    # A place that all machines reach is not exchanged for a folder of this one.
+    kept = known is not None and known.location is not None and "://" in known.location
     models.register(
         store,
         facts.model_version,
         digest=facts.digest,
         manifest=facts.model_dump(mode="json"),
         people=people_of(folder),
-        location=str(folder.absolute()),
+        location=None if kept else str(folder.absolute()),
     )
     return facts.model_version
 
