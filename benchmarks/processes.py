@@ -1,9 +1,14 @@
-"""One worker process on all threads against two on half of them each, on the same broker and database."""
+"""One worker process on all threads against two on half of them each, on the same broker and database.
+
+`python -m benchmarks.processes [--data FILE|FOLDER...] [--quick]`.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+from benchmarks import command
+from benchmarks.alone import alone, parser
 from benchmarks.context import Context
 from benchmarks.lanes import instance
 from benchmarks.load import repeated
@@ -29,3 +34,13 @@ def measure(ctx: Context) -> dict[str, Any]:
         entrants = [Entrant(contestant=lane, most_s=TURN_S) for lane in lanes]
         turns = interleaved(entrants, events, ctx.rounds, WARM, ctx.say)
     return {name: summary(runs) for name, runs in turns.items()}
+
+
+def main() -> None:
+    call = parser(__doc__).parse_args()
+    for name, rates in alone(measure, call, rounds=1 if call.quick else 3).items():
+        print(f"{rates['median']:>8.1f}/s  {name}, CPU ms each {rates['cpu_ms_an_event']}")
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -162,7 +162,7 @@ class Settings(BaseSettings):
         default=256,
         ge=16,
         le=4096,
-        description="Most padded tokens of one encoder call: the live lane may wait for one.",
+        description="Most tokens of one encoder call: the live lane may wait for one.",
     )
 
     shadow_traffic: float = Field(

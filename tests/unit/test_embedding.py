@@ -7,8 +7,8 @@ from worker.features.embedding import TOKEN_BUDGET, pack, shape
 from worker.inference.packed import lay
 
 
-@pytest.mark.parametrize(("longest", "length"), [(1, 32), (32, 32), (33, 64), (256, 256)])
-def test_texts_are_padded_to_a_multiple_of_32(longest, length):
+@pytest.mark.parametrize(("longest", "length"), [(1, 16), (16, 16), (33, 48), (97, 128), (256, 256)])
+def test_texts_are_padded_to_the_next_of_a_few_lengths(longest, length):
     ids, mask = pack([[7] * longest, [8]])
 
     assert ids.shape == mask.shape == (2, length)
@@ -18,18 +18,19 @@ def test_texts_are_padded_to_a_multiple_of_32(longest, length):
 
 def test_laid_out_every_real_token_stands_once_with_its_place_and_finds_its_way_back():
     generator = np.random.default_rng(5)
-    tokens = [generator.integers(1, 30_000, size=length).tolist() for length in (3, 40, 1, 19)]
-    given, mask = pack(tokens)
+    tokens = [generator.integers(1, 30_000, size=length).tolist() for length in (3, 40, 1, 19, 2)]
+    given, real = pack(tokens)
 
-    ids, places, spread, back, same = lay([given, mask])
+    ids, places, spread, back, mask = lay([given, real])
 
     flat = [one for text in tokens for one in text]
     assert ids[: len(flat)].tolist() == flat
     assert places[: len(flat)].tolist() == [at for text in tokens for at in range(len(text))]
-    assert (ids[spread] * mask == given).all()
+    assert (ids[spread[:5]] * mask[:5] == given).all()
     assert (given.reshape(-1)[back[: len(flat)]] == flat).all()
-    assert same is mask
-    assert len(ids) == len(places) == len(back) == 64
+    assert (mask[:5] == real).all()
+    assert mask[5:].sum() == 1  # a sixth row, which divides by one token
+    assert len(ids) == len(places) == len(back) == 72
 
 
 @pytest.mark.parametrize("budget", [16, TOKEN_BUDGET, 1000])

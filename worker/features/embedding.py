@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-STEP = 32
-"""Padded lengths are multiples of it."""
+LENGTHS = (16, 32, 48, 64, 96, 128, 192, 256)
+"""Padded lengths. Few, since a device prepares itself for every shape anew; multiples of 16, or the CPU's
+sums over a text's tokens would feel its padding."""
 
 TOKEN_BUDGET = 256
 """Most tokens of a call where nothing else is said: what a text of the other lane may have to wait for. A
@@ -54,4 +55,4 @@ def shape(tokens: Sequence[Sequence[int]], token_budget: int = TOKEN_BUDGET) -> 
 
 
 def _padded(length: int) -> int:
-    return -(-length // STEP) * STEP
+    return next(one for one in LENGTHS if length <= one)

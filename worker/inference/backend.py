@@ -43,8 +43,8 @@ class Graph:
     `name` no other graph has, and plugin `properties` this graph needs.
 
     `quantised` says that its products are 8-bit integers; `lay` makes of the component's inputs those of
-    this graph, if they differ. A device that wants `fixed` shapes is given those, by [batch, length], in the
-    open graph's stead.
+    this graph, if they differ; rows it adds come last. A device that wants `fixed` shapes is given those, by
+    [batch, length], in the open graph's stead.
     """
 
     name: str

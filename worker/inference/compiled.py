@@ -123,8 +123,8 @@ def open_on(device: str, component: Component, precision: str) -> Threaded:
         def compute(inputs: Sequence[Array]) -> Array:
             request.start_async(list(graph.lay(inputs)))
             request.wait()
-            # The request's buffer is reused by the next call.
-            return np.array(request.get_output_tensor(0).data, copy=True)
+            # The request's buffer is reused by the next call; rows that `lay` has added are of no use.
+            return np.array(request.get_output_tensor(0).data[: len(inputs[0])], copy=True)
 
         return compute
 

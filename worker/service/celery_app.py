@@ -130,6 +130,7 @@ def _connect(app: App, settings: Settings, consumption: Consumption) -> None:
                 raise UsageError("FELTSENSE_BROKER_URL is not set; `feltsense up` sets it")
             service = app.service = held.enter_context(Service.open(settings))
             app.place = upkeep.place(service.store, service.stages, settings)
+            heap.keep()
             consumption.sign()
             held.enter_context(Pulse(lambda: not (service.stages.progress.stalled() or consumption.ended())))
         except FeltsenseError as error:
