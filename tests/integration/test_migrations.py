@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import orjson
 import psycopg
 import pytest
 from alembic.config import Config
@@ -15,7 +16,8 @@ from pytest_alembic.tests import (  # noqa: F401 - collected here
 from sqlalchemy import create_engine, make_url
 
 from tests.support.appraisals import admit, enrich, reflection
-from worker.store import journal
+from worker.events.variables import FLAGS
+from worker.store import journal, roles
 from worker.store.engine import MIGRATIONS, Store
 
 VIEWS = ("consented_perceptions", "current_perceptions", "daily_mood", "risk_queue", "awaiting_review")
@@ -114,3 +116,50 @@ def test_many_processes_may_migrate_at_once(empty_database_url):
     starters = [subprocess.Popen(command, cwd=MIGRATIONS.parent) for _ in range(4)]
     assert [starter.wait(60) for starter in starters] == [0, 0, 0, 0]
     assert set(VIEWS) < relations(empty_database_url)
+
+
+def test_the_queues_scores_follow_the_flags_that_make_the_level_up_and_down(store, database_url):
+    given = [reflection("r", at_min=1)]
+    admit(store, given)
+    enrich(store, given)
+    flags = dict.fromkeys(FLAGS, 0.1) | {"profanity": 0.99, "abuse": 0.6, "self_harm": 0.4}
+    risk = orjson.dumps({"level": "high", "flags": flags, "thresholds": dict.fromkeys(FLAGS, 0.5)}).decode()
+    with psycopg.connect(database_url) as connection:
+        connection.execute("UPDATE perceptions SET risk_level = 'high', risk = %s", (risk,))
+        connection.execute("UPDATE reflections SET screen_level = 'medium', screen = %s", (risk,))
+
+    def scores():
+        with psycopg.connect(database_url) as connection:
+            query = (
+                "SELECT risk_score, screen_score FROM perceptions JOIN reflections r ON r.id = reflection_id"
+            )
+            return connection.execute(query).fetchone()
+
+    # with roles in force, whose policies ask the views
+    roles.apply(store)
+    store.downgrade("0020")
+    assert scores() == (0.99, 0.99)
+    store.migrate()
+    roles.apply(store)
+    assert scores() == (0.6, 0.6)
+    with psycopg.connect(database_url) as connection:
+        assert connection.execute("SELECT kind FROM reviews").fetchall() == []
+        assert connection.execute("SELECT reflection_id FROM awaiting_review").fetchall() == [("r",)]
+
+
+def test_a_single_readers_word_from_before_is_kept_and_settles_nothing(store, database_url):
+    given = [reflection("r", at_min=1)]
+    admit(store, given)
+    store.downgrade("0020")
+    with psycopg.connect(database_url) as connection:
+        for decision in ("read", "called"):
+            connection.execute(
+                "INSERT INTO reviews (reflection_id, revision, reviewer, decision) VALUES ('r', 1, 'x', %s)",
+                (decision,),
+            )
+    store.migrate()
+    with psycopg.connect(database_url) as connection:
+        assert (
+            connection.execute("SELECT kind, decision FROM reviews").fetchall() == [("single", "called")] * 2
+        )
+        assert connection.execute("SELECT count(*) FROM review_cases").fetchone() == (0,)

@@ -33,7 +33,12 @@ SAID = (
 def pipeline(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bundle") / "tiny"
     bundles.write(folder)
-    settings = Settings(cache_dir=tmp_path_factory.mktemp("cache"), inference_threads=1, streams=1)
+    settings = Settings(
+        cache_dir=tmp_path_factory.mktemp("cache"),
+        inference_threads=1,
+        streams=1,
+        risk_thresholds={"sociopathic_cues": 0.9},
+    )
     with Pipeline.open(folder, settings) as opened:
         yield opened
 
@@ -155,6 +160,13 @@ def test_the_risk_floor_holds_whatever_the_models_say(pipeline):
     for flag, score in screened.flags.items():
         assert row.flags[flag] >= score
         assert row.uncalibrated[flag] > screened.uncalibrated[flag] == score
+
+
+def test_the_operators_thresholds_go_before_the_bundles_and_stand_in_the_row(pipeline):
+    screened = pipeline.look(reflections()[:1])[0].risk
+    row = pipeline.perceive(reflections()[:1])[0].appraisal.risk
+    wanted = {flag: 0.9 if flag == "sociopathic_cues" else 0.5 for flag in FLAGS}
+    assert screened.thresholds == row.thresholds == wanted
 
 
 def test_nothing_gives_nothing(pipeline):
