@@ -67,8 +67,8 @@ def main() -> None:
     call = _call()
     with bars() as shown, tempfile.TemporaryDirectory(prefix="feltsense-upgrade-") as scratch:
         report = run(
-            Path(scratch), old=call.old, texts=load.events(call.data), rate=call.rate, dwell_s=call.dwell,
-            say=shown.say,
+            Path(scratch), commit=call.old or previous(), texts=load.events(call.data), rate=call.rate,
+            dwell_s=call.dwell, say=shown.say,
         )  # fmt: skip
     call.out.parent.mkdir(parents=True, exist_ok=True)
     call.out.write_text(json.dumps(report, indent=2) + "\n")
@@ -96,20 +96,20 @@ def _call() -> argparse.Namespace:
 
 
 def run(
-    folder: Path, *, old: str | None, texts: Sequence[Event], rate: float, dwell_s: float,
-    say: Callable[[str], None],
+    folder: Path, *, commit: str | None, texts: Sequence[Event], rate: float, dwell_s: float,
+    say: Callable[[str], None], bundle: Path | None = None, bottom: str | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """All steps and the account. Where history has no old code, the steps run under the new worker alone."""
+    """All steps and the account. Without `commit` the steps run under a worker of our code alone, from
+    `bottom` (the revision before the last) on."""
     new = Generation(name="new", folder=ROOT, head=_head(MIGRATIONS))
-    commit = old or previous()
     before = _extracted(commit, folder / "old") if commit else None
     if before is None:
         say("the repository's history holds no code of an earlier schema (a shallow clone?): no old worker")
-    bottom = before.head if before else _revisions()[-2]
-    bundle = (before or new).folder / "worker" / "starter"
+    bottom = before.head if before else bottom or _revisions()[-2]
+    bundle = bundle or (before or new).folder / "worker" / "starter"
     up = _revisions()[_revisions().index(bottom) + 1 :]
     down = [*reversed(up[:-1]), bottom]
-    say(f"old: {commit or 'none'}, schema {bottom}; new: schema {new.head}")
+    say(f"old: {commit or 'no worker'}, schema {bottom}; new: schema {new.head}")
     with serving(folder / "servers") as servers, ExitStack() as stack:
         database, broker = servers.database("upgrade"), servers.broker(0)
         settings = Settings(

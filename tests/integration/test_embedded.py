@@ -375,3 +375,14 @@ def as_nobody(*calls) -> list[str]:
     os.waitpid(child, 0)
     with os.fdopen(reader) as told:
         return told.read().splitlines()
+
+
+def test_a_database_that_is_still_recovering_is_not_called_unusable(place):
+    server = Postgres(place / "postgres", log=place / "log")
+    server.start()
+    server.process.kill()
+    with pytest.raises(ServiceMissing, match=r"not ready after 0 s.*start again to go on"):
+        server.start(deadline_s=0)
+    with psycopg.connect(server.start()) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+    server.stop()

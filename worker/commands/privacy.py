@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from worker.commands.configured import opened, settings
-from worker.errors import REJECTED, UsageError
+from worker.errors import REJECTED, ServiceMissing, UsageError
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")]
 
@@ -32,15 +32,18 @@ def erase(
 ) -> None:
     """Remove everything of a person, for good.
 
-    Reflections, history, perceptions, labels, reviews, dead letters and data keys; what they wrote before now
-    and is still queued is refused when it comes. Names the bundles trained on them: of this database, the
-    configured one, and those in --bundles. Exit code 3 when parked messages could not be looked into.
+    Reflections, history, perceptions, labels, reviews, dead letters, data keys, and what of theirs waits in
+    the queue; what a worker has in hand is refused when it comes to be stored. Names the bundles trained on
+    them: of this database, the configured one, and those in --bundles. Exit code 3 when parked messages could
+    not be looked into.
 
     \b
     Example: feltsense erase u-17 --bundles bundles
     """
     from worker.bundle.people import bundles_in, holds, people_of
     from worker.bundle.reader import STARTER
+    from worker.client.addresses import broker_url
+    from worker.client.recall import recall
     from worker.events.envelope import Seal
     from worker.store import removal
 
@@ -54,11 +57,19 @@ def erase(
     with opened(chosen) as store:
         seal = Seal.of(key) if key is not None else None
         gone = removal.erase(store, users, seal=seal, dry_run=dry_run)
+    try:
+        queued = recall(broker_url(chosen), users, seal=seal, dry_run=dry_run)
+        left = f"{queued.events} queued events {'would go' if dry_run else 'are gone'}"
+        if queued.closed:
+            left += f"; {queued.closed} queued messages are sealed with another key"
+    except ServiceMissing as error:
+        left = f"the queue was not searched: {error}"
     typer.echo(
         f"{gone.reflections} reflections, {gone.labels} labels and {gone.letters} dead letters"
         f" {'would go' if dry_run else 'are gone'};"
         f" {len(gone.cleared)} messages parked as a whole {'would be' if dry_run else 'were'} cleared of them"
     )
+    typer.echo(f"{left}; what still comes of before now is refused")
     for version in gone.trained_versions:
         typer.echo(f"trained on them: model version {version}")
     for folder in trained:

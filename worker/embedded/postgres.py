@@ -18,6 +18,9 @@ from worker.errors import ServiceMissing
 ROLE = "feltsense"
 PARTIAL = "data.partial"
 INITDB_DEADLINE_S = 120.0
+START_DEADLINE_S = 300.0
+"""After a crash it first recovers, for as long as the machine needs; what cannot start ends at once."""
+NOT_READY = "not ready after"
 OPTIONS = {
     "listen_addresses": "127.0.0.1",
     # No socket file at all: nothing to collide with, and no path limit of 100 characters.
@@ -49,7 +52,7 @@ class Postgres:
         self.process: Process | None = None
         self.url = ""
 
-    def start(self, deadline_s: float = 30.0) -> str:
+    def start(self, deadline_s: float = START_DEADLINE_S) -> str:
         """Start the server; its URL (a secret: it holds the password) once it accepts connections.
 
         Raises `ServiceMissing` naming the cause: disk full, port taken, no permission, data used or damaged.
@@ -114,7 +117,7 @@ class Postgres:
                 return None
             if time.monotonic() > expires:
                 process.kill()
-                return f"not ready after {deadline_s:g} s\n{process.tail()}"
+                return f"{NOT_READY} {deadline_s:g} s\n{process.tail()}"
             time.sleep(0.02)
         return process.tail()
 
@@ -214,6 +217,8 @@ def _explained(problem: str, data: Path, port: int | None) -> str:
         return f"the embedded database has no room: the disk of {data} is full; free some space there"
     if "address already in use" in said or "could not bind" in said:
         return f"the embedded database cannot listen: port {port} on 127.0.0.1 is taken by another program"
+    if said.startswith(NOT_READY):
+        return f"the embedded database in {data} is {problem.splitlines()[0]}: {last}; start again to go on"
     if "permission denied" in said:
         return f"the embedded database may not use {data} (permission denied): {last}"
     return f"the embedded database in {data} cannot be used: {last}; restore it, or delete it to start empty"

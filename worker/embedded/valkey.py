@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Literal
 
-from worker.embedded.postgres import free_port
+from worker.embedded.postgres import NOT_READY, START_DEADLINE_S, free_port
 from worker.embedded.process import Process, wait_for_predecessor
 from worker.errors import ServiceMissing
 
@@ -55,7 +55,7 @@ class Valkey:
         self.process: Process | None = None
         self.url = ""
 
-    def start(self, deadline_s: float = 30.0) -> str:
+    def start(self, deadline_s: float = START_DEADLINE_S) -> str:
         """Start the server; its URL (a secret: it holds the password) once the queue is loaded.
 
         Raises `ServiceMissing` naming the cause: disk full, port taken, no permission, damaged file.
@@ -126,7 +126,7 @@ class Valkey:
                 return None
             if time.monotonic() > expires:
                 process.kill()
-                return f"not ready after {deadline_s:g} s\n{process.tail()}"
+                return f"{NOT_READY} {deadline_s:g} s\n{process.tail()}"
             time.sleep(0.02)
         return process.tail()
 
@@ -171,6 +171,8 @@ def _explained(problem: str, folder: Path, port: int) -> str:
         return f"the embedded broker has no room: the disk of {folder} is full; free some space there"
     if "address already in use" in said:
         return f"the embedded broker cannot listen: port {port} on 127.0.0.1 is taken by another program"
+    if said.startswith(NOT_READY):
+        return f"the embedded broker in {folder} is {lines[0]}: {last}; start again to go on"
     if "permission denied" in said:
         return f"the embedded broker may not use {folder} (permission denied): {last}"
     if "bad file format" in said:

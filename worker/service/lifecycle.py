@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Self
 
+from worker.client.recall import recall
 from worker.errors import UsageError
 from worker.events.envelope import Seal
 from worker.events.message import LIVE, Entry
@@ -31,10 +32,11 @@ from worker.store.engine import Store
 class Service:
     """What the tasks of one worker process call. Open it with `Service.open`."""
 
-    def __init__(self, *, store: Store, stages: Stages, seal: Seal | None) -> None:
+    def __init__(self, *, store: Store, stages: Stages, seal: Seal | None, broker_url: str | None) -> None:
         self.store = store
         self.stages = stages
         self.seal = seal
+        self._broker_url = broker_url
 
     @classmethod
     @contextmanager
@@ -92,7 +94,7 @@ class Service:
                 metrics_port=port,
                 **(served.pipeline.facts() if (served := serving.peek()) is not None else {}),
             )
-            yield cls(store=store, stages=stages, seal=seal)
+            yield cls(store=store, stages=stages, seal=seal, broker_url=settings.broker_url)
 
     def enrich(self, entries: Sequence[Entry], *, message_id: str, lane: str) -> dict[str, int]:
         """`Stages.enrich`, counted."""
@@ -119,11 +121,13 @@ class Service:
         """Removes everything about these people, and names the bundles trained on them."""
         metrics.MESSAGES.labels("erase", LIVE).inc()
         gone = removal.erase(self.store, user_ids, seal=self.seal)
+        queued = recall(self._broker_url, user_ids, seal=self.seal) if self._broker_url is not None else None
         logger.info(
             "people_erased",
             people=len(user_ids),
             trained_versions=gone.trained_versions,
             letters_closed=gone.closed,
+            events_recalled=queued.events if queued is not None else 0,
         )
         return {"erased": gone.reflections, "trained_versions": len(gone.trained_versions)}
 
