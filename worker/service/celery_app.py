@@ -77,7 +77,7 @@ def create(settings: Settings) -> App:
             "queue_order_strategy": "priority",  # of the queues as listed: live first
             # The rest is kept for live messages, which would wait for bulk ones to end.
             "most_held": {BULK: (settings.concurrency + 1) // 2},
-            "sign": consumption.sign,
+            "sign": consumption,
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
             "socket_keepalive_options": SILENCE,
