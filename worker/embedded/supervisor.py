@@ -231,8 +231,7 @@ def _beside(settings: Settings, run_dir: Path, lock: int, *, temporary: bool) ->
             [sys.executable, "-m", *arguments],
             log=run_dir / "logs" / f"{name}.log",
             orphaned=signal.SIGKILL,
-            environment=environment(settings)
-            | (flower_options(settings, run_dir) if name == "flower" else {}),
+            environment=environment(settings) | own,
             keep_open=(lock,),
         )
 

@@ -20,6 +20,7 @@ from kombu.transport import TRANSPORT_ALIASES, redis, virtual
 from redis.exceptions import OutOfMemoryError
 
 from worker.events.message import BULK, LIVE
+from worker.service.queues import WORKER
 
 CONSUMER_TTL_S = 16
 """A consumer that has not been heard of for this long is dead. Its sign of life is every restore interval."""
@@ -27,9 +28,6 @@ FETCH_MOST = 256
 """Entries taken at once where the prefetch has no limit."""
 IDLE_WAIT_S = 0.1
 """What an idle worker waits for the first list before it looks at the others."""
-
-WORKER = "worker"
-"""What the key of a consumer holds that takes from our lanes; Flower's and others' are empty."""
 
 _ENCODINGS = (None, "base64", "utf-8")
 _OWNED = "consumer:"
