@@ -74,7 +74,7 @@ def draw(url: str, out: Path, *, start: float, end: float) -> None:
     drawing = io.BytesIO()
     figure.savefig(drawing, dpi=66)
     with Image.open(drawing) as picture:
-        picture.convert("RGB").quantize(48).save(out, optimize=True)
+        picture.convert("RGB").quantize(128, method=Image.Quantize.MAXCOVERAGE).save(out, optimize=True)
 
 
 def _named(legend: str, labels: dict[str, str]) -> str:

@@ -9,18 +9,20 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import psycopg
 import pytest
 from PIL import Image
 from playwright.sync_api import BrowserContext, Page, expect
+from pydantic import SecretStr
 
 from monitoring import picture
 from monitoring.dashboard import FILE, ROWS, dashboard
@@ -33,8 +35,11 @@ from tests.support.prometheus import CONFIG, program, prometheus
 from tests.support.service import bundle
 from worker.client.publisher import Publisher
 from worker.embedded import home
+from worker.embedded.postgres import free_port
+from worker.embedded.supervisor import APP, environment, flower_options, flower_url
 from worker.events.message import BULK, LIVE
 from worker.service.readiness import answers
+from worker.settings import Settings
 
 __all__ = ["browser", "bundle"]
 LIVE_EVENTS, BULK_EVENTS = 60, 60
@@ -100,11 +105,9 @@ def seen(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[See
             until(lambda: made.ask("sum(feltsense_dead_letters_waiting)") == [REJECTED], 60)
             until(lambda: made.ask("rate(feltsense_events_total{outcome='rejected'}[1m])") > [0], 60)
             yield made
-            assert instance.end(signal.SIGTERM) == 0
     finally:
         if instance.process.poll() is None:
-            instance.process.kill()
-            instance.process.wait()
+            instance.end(signal.SIGTERM)
         home.remove(instance.run_dir / "postgres")
 
 
@@ -204,6 +207,7 @@ def test_flower_wants_a_login_and_tells_workers_tasks_results_and_queues_but_no_
     keep(page, "flower-tasks")
     told = table.inner_text()
 
+    assert "Inspect method" not in (seen.instance.run_dir / "logs" / "flower.log").read_text()
     page.locator("#tasks-table tbody a", has_text="-").first.click()
     expect(page.locator("body")).to_contain_text("SUCCESS")
     told += page.locator("body").inner_text()
@@ -223,7 +227,7 @@ def test_flower_wants_a_login_and_tells_workers_tasks_results_and_queues_but_no_
 
 def _api(flower_url: str, path: str) -> dict[str, dict[str, str]]:
     parts = urlsplit(flower_url)
-    login = base64.b64encode(f"{parts.username}:{parts.password}".encode()).decode()
+    login = base64.b64encode(f"{parts.username}:{unquote(parts.password or '')}".encode()).decode()
     request = urllib.request.Request(
         f"http://127.0.0.1:{parts.port}{path}", headers={"Authorization": f"Basic {login}"}
     )
@@ -259,3 +263,26 @@ def test_the_dashboards_series_are_drawn(seen: Seen, tmp_path: Path) -> None:
     folder = Path(os.environ.get("FELTSENSE_PICTURES") or tmp_path)
     picture.draw(seen.prometheus_url, folder / "dashboard.png", start=seen.started, end=time.time())
     assert 10_000 < (folder / "dashboard.png").stat().st_size < 150_000
+
+
+@pytest.mark.timeout(400)
+def test_flower_remembers_after_a_restart(seen: Seen) -> None:
+    """The last test: it ends the instance, and starts Flower alone on what that left."""
+    before = _api(seen.addresses["flower_url"], "/api/tasks")
+    assert seen.instance.end(signal.SIGTERM) == 0
+    chosen = Settings(
+        run_dir=seen.instance.run_dir, broker_url="redis://127.0.0.1:1/0", flower_port=free_port(),
+        flower_user="me", flower_password=SecretStr("a/b:c"),
+    )  # fmt: skip
+    flower = subprocess.Popen(
+        [sys.executable, "-m", "celery", "--app", APP, "flower"],
+        env=environment(chosen) | flower_options(chosen, chosen.run_dir),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        url = flower_url(chosen)
+        until(lambda: answers(f"http://127.0.0.1:{chosen.flower_port}/healthcheck"), 60)
+        assert _api(url, "/api/tasks").keys() == before.keys()
+    finally:
+        flower.terminate()
+        flower.wait(30)

@@ -143,7 +143,7 @@ def running(
         endpoints = Endpoints(
             broker_url=broker_url,
             database_url=database_url,
-            flower_url=None if flower_port is None else _flower_url(chosen),
+            flower_url=None if flower_port is None else flower_url(chosen),
             metrics_url=f"http://127.0.0.1:{metrics_port}/metrics",
             exporter_url=None if exporter_port is None else f"http://127.0.0.1:{exporter_port}/metrics",
             processes=processes,
@@ -294,17 +294,18 @@ def _beside(settings: Settings, run_dir: Path, lock: int, *, temporary: bool) ->
     if settings.flower:
         commands["flower"] = [*celery, "flower"]
     for name, arguments in commands.items():
+        own = flower_options(settings, run_dir) if name == "flower" else {}
         yield Process(
             name,
             [sys.executable, "-m", *arguments],
             log=run_dir / "logs" / f"{name}.log",
             orphaned=signal.SIGKILL,
-            environment=environment(settings) | (_flower(settings, run_dir) if name == "flower" else {}),
+            environment=environment(settings) | own,
             keep_open=(lock,),
         )
 
 
-def _flower(settings: Settings, run_dir: Path) -> dict[str, str]:
+def flower_options(settings: Settings, run_dir: Path) -> dict[str, str]:
     """Flower's options as variables: its arguments can be read by every user of the machine."""
     assert settings.flower_password is not None, "given by the settings, or just made up"
     return {
@@ -320,7 +321,8 @@ def _flower(settings: Settings, run_dir: Path) -> dict[str, str]:
     }
 
 
-def _flower_url(settings: Settings) -> str:
+def flower_url(settings: Settings) -> str:
+    """Flower's address with its login: a secret."""
     assert settings.flower_password is not None, "given by the settings, or just made up"
     password = quote(settings.flower_password.get_secret_value(), safe="")
     return f"http://{settings.flower_user}:{password}@127.0.0.1:{settings.flower_port}"

@@ -76,7 +76,7 @@ def create(settings: Settings) -> App:
             # The rest is kept for live messages, which would wait for bulk ones to end.
             # And one place is no live message's, so that upkeep is not put off by a backlog.
             "most_held": {LIVE: max(1, settings.concurrency - 1), BULK: (settings.concurrency + 1) // 2},
-            "sign": consumption.sign,
+            "sign": consumption,
             **transport.PATIENCE,
         },
     )

@@ -54,6 +54,12 @@ class Consumption:
         """The consumer was here."""
         self._signed = time.monotonic()
 
+    __call__ = sign
+
+    def __json__(self) -> str:
+        """What `inspect stats` (Flower's worker page) shows of it among the transport's options."""
+        return type(self).__name__
+
     def ended(self) -> bool:
         """Whether the consumer has not come by for `patience_s` seconds of a broker that answers."""
         if time.monotonic() - self._signed < self._patience_s:

@@ -14,7 +14,6 @@ import redis
 
 from worker.errors import ServiceMissing
 from worker.events.message import BULK, LIVE
-from worker.service.transport import WORKER
 
 PATIENCE_S = 2.0
 LANES = (LIVE, BULK)
@@ -23,6 +22,8 @@ STEPS = ("", *(f"\x06\x16{step}" for step in (3, 6, 9)))
 TAKEN = "feltsense.taken:"
 """`transport` counts here how many entries were ever taken from a list."""
 CONSUMERS = "feltsense.consumer:*"
+WORKER = "worker"
+"""What the key of a consumer holds that takes from our lanes; that of an onlooker (Flower) is empty."""
 SCANS = 20
 MARKS = 1000
 """Looks remembered for a list; of more, every other is forgotten."""

@@ -24,6 +24,7 @@ from kombu.transport import TRANSPORT_ALIASES, redis, virtual
 from redis.exceptions import OutOfMemoryError
 
 from worker.events.message import BULK, LIVE
+from worker.service.queues import WORKER
 
 CONSUMER_TTL_S = 16
 """A consumer that has not been heard of for this long is dead. Its sign of life is every restore interval."""
@@ -45,8 +46,6 @@ PATIENCE: Mapping[str, Any] = {
     "health_check_interval": 25,
 }
 """Transport options of every application of ours."""
-WORKER = "worker"
-"""What the key of a consumer holds that takes from our lanes; Flower's and others' are empty."""
 
 _ENCODINGS = (None, "base64", "utf-8")
 _OWNED = "consumer:"
