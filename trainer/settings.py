@@ -6,10 +6,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from worker.settings import Configured
 
 
-class TrainerSettings(BaseSettings):
+class TrainerSettings(Configured):
     """Where the trainer keeps what it can compute again, and how much of the machine it takes."""
 
     model_config = SettingsConfigDict(
