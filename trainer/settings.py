@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
-from worker.settings import listed
+from worker.settings import Configured, listed
 
 Paths = Annotated[tuple[str, ...], NoDecode, BeforeValidator(listed)]
 """In the environment with commas between."""
 
 
-class TrainerSettings(BaseSettings):
+class TrainerSettings(Configured):
     """Where the trainer keeps what it can compute again, how much of the machine it takes, what it does on
     which schedule, and whether it may promote."""
 

@@ -53,7 +53,23 @@ def _thresholds(value: object) -> object:
     return found
 
 
-class Settings(BaseSettings):
+class Configured(BaseSettings):
+    """From the call, the environment, `.env`, and the files of FELTSENSE_SECRETS_DIR, in this order."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  its folder would be fixed
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        files = SecretsSettingsSource(settings_cls, secrets_dir=os.environ.get("FELTSENSE_SECRETS_DIR"))
+        return init_settings, env_settings, dotenv_settings, files
+
+
+class Settings(Configured):
     """Every knob of the worker; the README's configuration table is made from the descriptions."""
 
     model_config = SettingsConfigDict(env_prefix="FELTSENSE_", env_file=".env", extra="ignore", frozen=True)
@@ -301,18 +317,6 @@ class Settings(BaseSettings):
     def bundles(self) -> str:
         """`bundle_store`, or where it is when unset."""
         return self.bundle_store or str(self.run_dir / "bundles")
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  its folder would be fixed
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        files = SecretsSettingsSource(settings_cls, secrets_dir=os.environ.get("FELTSENSE_SECRETS_DIR"))
-        return init_settings, env_settings, dotenv_settings, files
 
     @property
     def wire_key(self) -> str | None:

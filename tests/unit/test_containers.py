@@ -59,7 +59,32 @@ def test_a_service_is_closed_limited_and_watched(name):
         return
     assert service["restart"] == "unless-stopped"
     target = service.get("build", {}).get("target", "worker")
-    assert "healthcheck" in service or inherited(target, "HEALTHCHECK")
+    if service.get("healthcheck", {}).get("disable"):
+        assert (name, service["deploy"]["replicas"]) == ("beat", 2), "a beat holds nothing, and there are two"
+    else:
+        assert "healthcheck" in service or inherited(target, "HEALTHCHECK")
+
+
+def test_what_is_mounted_from_the_repository_is_there():
+    sources = {
+        volume.partition(":")[0]
+        for service in SERVICES.values()
+        for volume in service.get("volumes", ())
+        if volume.startswith(".")
+    }
+    for source in sources:
+        path = (containers.COMPOSE.parent / source).resolve()
+        if path.parent.name == "monitoring" and not path.parent.exists():
+            pytest.skip("rules and dashboard are not in this version")
+        assert path.is_file(), source
+
+
+def test_prometheus_reads_its_configuration():
+    program = shutil.which("promtool")
+    if program is None:
+        pytest.skip("promtool (Debian: prometheus) is not installed")
+    file = ROOT / "docker" / "prometheus.yml"
+    subprocess.run([program, "check", "config", "--syntax-only", file], check=True, timeout=30)
 
 
 def test_every_image_has_a_tag_that_says_which():

@@ -12,7 +12,14 @@ from sqlalchemy.dialects import postgresql
 from worker.bundle import manifest
 from worker.bundle.manifest import Manifest
 from worker.bundle.reader import STARTER
+from worker.client import publisher
+from worker.embedded import valkey, watch
+from worker.embedded.supervisor import WORKER_STOP_S
+from worker.events import reflection
+from worker.events.timeline import TIMELINE_LIMIT
+from worker.inference import minilm
 from worker.settings import Settings
+from worker.store import changes, leases
 from worker.store.tables import Base
 
 ROOT = Path(__file__).parents[2]
@@ -57,6 +64,36 @@ def test_the_bundle_page_has_each_file_of_the_starter_and_each_field_of_its_mani
     assert {"gates/NAME.txt", manifest.NAME, manifest.SIGNATURE} <= named
     fields = re.findall(r"^\| `(\w+)` \| ", section(page, "manifest.json"), re.MULTILINE)
     assert fields == list(Manifest.model_fields)
+
+
+LIMITS = {
+    "text": f"{reflection.TEXT_LIMIT:,} characters",
+    "text the encoder sees": f"first {minilm.MAX_TOKENS} tokens",
+    "`id`, `user_id`": f"{reflection.ID_LIMIT} visible",
+    "events in a message": f"{reflection.MESSAGE_LIMIT} |",
+    "a message on the embedded broker": f"{valkey.MESSAGE_MB} MB",
+    "a person's history": f"last {TIMELINE_LIMIT} ",
+    "a late or edited reflection": f"{changes.AT_ONCE.days} days",
+    "messages in a lane, `Publisher.publish`": f"{publisher.QUEUE_LIMIT:,} |",
+    "messages in a lane, `publish_many`": f"{publisher.BACKLOG_LIMIT} |",
+    "messages in one worker": f"{Settings.model_fields['concurrency'].default} (",
+    "attempts at an event": f"{leases.ATTEMPTS} |",
+    "a batch in one stage": f"{Settings.model_fields['stall_s'].default:g} s",
+    "a worker's restarts": f"{watch.RESTARTS} in {watch.WITHIN_S / 60:g} minutes",
+    "a worker's stop": f"{WORKER_STOP_S:g} s",
+}
+
+
+@pytest.mark.parametrize("what", LIMITS)
+def test_the_limits_page_has_the_codes_numbers(what):
+    row = re.search(rf"^\| {re.escape(what)} \| (.*)$", (DOCS / "limits.md").read_text(), re.MULTILINE)
+    assert row, what
+    assert LIMITS[what] in row[1]
+
+
+def test_the_limits_page_has_every_reason_of_a_refusal():
+    text = section((DOCS / "limits.md").read_text(), "What it says when it refuses an event")
+    assert dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", text, re.MULTILINE)) == reflection.REASONS
 
 
 def test_links_lead_somewhere():

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from trainer.settings import TrainerSettings
 from worker.settings import Settings
 
 README = Path(__file__).parents[2] / "README.md"
@@ -32,6 +33,18 @@ def test_risk_thresholds_name_known_flags_and_shares(monkeypatch):
 
 def test_the_event_key_is_not_shown():
     assert "c2VjcmV0" not in repr(Settings(event_key="c2VjcmV0"))
+
+
+def test_a_setting_may_be_a_file_and_a_variable_wins(tmp_path, monkeypatch):
+    (tmp_path / "feltsense_database_url").write_text("postgresql://from-a-file\n")
+    (tmp_path / "feltsense_event_key").write_text("c2VjcmV0\n")
+    (tmp_path / "feltsense_trainer_study_url").write_text("postgresql://studies\n")
+    monkeypatch.setenv("FELTSENSE_SECRETS_DIR", str(tmp_path))
+    assert Settings().database_url == "postgresql://from-a-file"
+    assert Settings().wire_key == "c2VjcmV0"
+    assert TrainerSettings().study_address == "postgresql://studies"
+    monkeypatch.setenv("FELTSENSE_DATABASE_URL", "postgresql://from-a-variable")
+    assert Settings().database_url == "postgresql://from-a-variable"
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from worker.embedded import watch
 from worker.embedded.process import Process
 from worker.embedded.watch import Watch
 from worker.errors import ServiceMissing
+from worker.service.heartbeat import HUNG
 
 BEGIN = "import os, sys, time; say = lambda word: os.write(int(sys.argv[1]), word); "
 
@@ -53,6 +55,21 @@ def test_a_worker_that_had_begun_is_started_again(
     try:
         check_until(over, lambda: over.process.pid != first)
         assert said == [f"The worker {words}; starting it again."]
+    finally:
+        over.stop(0)
+
+
+def test_the_pulse_is_a_file_as_old_as_the_workers_last_good_word(tmp_path: Path) -> None:
+    over, _ = watched(tmp_path, "say(b'.'); sys.stdin.read(); time.sleep(60)")
+    pulse = over._pulse = tmp_path / "pulse"
+    over.start()
+    try:
+        assert not pulse.exists()
+        check_until(over, pulse.exists)
+        os.utime(pulse, (1, 1))
+        os.write(over._writing, HUNG)
+        over.check()
+        assert pulse.stat().st_mtime == 1
     finally:
         over.stop(0)
 
