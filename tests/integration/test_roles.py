@@ -22,6 +22,7 @@ from worker.store import (
     reseal,
     retention,
     roles,
+    standing,
     unfinished,
 )
 from worker.store.dead_letters import WHOLE_MESSAGE, DeadLetter
@@ -95,6 +96,17 @@ def test_the_worker_can_do_all_of_its_work(logins, filled, tmp_path):
         retention.forget(store, text_days=1, days=1)
         assert removal.erase(store, ["u-1"]).reflections == 3
         assert journal.counts(store).persons == 4
+        for look in (
+            standing.unfinished,
+            standing.unowned,
+            standing.letters,
+            standing.risks,
+            standing.repairs,
+        ):
+            look(store)
+        for look in (standing.pace, standing.serving, standing.rebuilds, standing.slots, standing.size):
+            look(store)
+        assert standing.overdue(store, text_days=1, days=1)["reflections"] == 0
 
 
 def test_the_trainer_reads_what_was_consented_to_and_nothing_else(logins, filled, tmp_path):

@@ -39,7 +39,8 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON
     reflections, traces, perceptions, deliveries, dead_letters, persons, repairs TO feltsense_worker;
 GRANT SELECT, INSERT, UPDATE ON model_versions TO feltsense_worker;
 GRANT SELECT, DELETE ON labels, reviews TO feltsense_worker;
-GRANT SELECT ON current_perceptions, daily_mood, risk_queue, training_runs, alembic_version TO feltsense_worker;
+GRANT SELECT ON current_perceptions, daily_mood, risk_queue, alembic_version TO feltsense_worker;
+GRANT SELECT (id, state, started_at, finished_at) ON training_runs TO feltsense_worker;  -- the exporter's question
 GRANT USAGE ON SEQUENCE dead_letters_id_seq, repairs_id_seq TO feltsense_worker;
 
 -- The trainer reads what people consented to and nothing else of them (see the policies), and keeps its books.
