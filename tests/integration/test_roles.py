@@ -27,6 +27,7 @@ from worker.store import (
     reviews,
     roles,
     slots,
+    standing,
     unfinished,
 )
 from worker.store.dead_letters import WHOLE_MESSAGE, DeadLetter
@@ -105,6 +106,17 @@ def test_the_worker_can_do_all_of_its_work(logins, filled, tmp_path):
         slots.prune(store, days=1)
         assert removal.erase(store, ["u-1"]).reflections == 3
         assert journal.counts(store).persons == 4
+        for look in (
+            standing.unfinished,
+            standing.unowned,
+            standing.letters,
+            standing.risks,
+            standing.repairs,
+        ):
+            look(store)
+        for look in (standing.pace, standing.serving, standing.rebuilds, standing.slots, standing.size):
+            look(store)
+        assert standing.overdue(store, text_days=1, days=1)["reflections"] == 0
 
 
 def test_the_trainer_reads_what_was_consented_to_and_nothing_else(logins, filled, tmp_path):
@@ -189,7 +201,7 @@ FORBIDDEN = {
         "ALTER TABLE reflections ADD COLUMN x int",
         "DROP TABLE traces",
         "TRUNCATE reflections CASCADE",
-        "INSERT INTO training_runs (slot, plan, state) VALUES ('s', '{}', 'done')",
+        "SELECT * FROM training_runs",
         "DELETE FROM model_versions",
         "INSERT INTO reviews (reflection_id, revision, reviewer, decision) VALUES ('risk', 1, 'x', 'y')",
         "UPDATE reviews SET decision = 'x'",

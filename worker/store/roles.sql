@@ -43,7 +43,8 @@ GRANT SELECT, INSERT ON model_events TO feltsense_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON slots TO feltsense_worker;
 GRANT SELECT, DELETE ON labels, reviews, review_cases TO feltsense_worker;
 GRANT UPDATE (note, sealed) ON reviews TO feltsense_worker; -- a note goes with the text it speaks of
-GRANT SELECT ON current_perceptions, daily_mood, risk_queue, training_runs, alembic_version TO feltsense_worker;
+GRANT SELECT ON current_perceptions, daily_mood, risk_queue, alembic_version TO feltsense_worker;
+GRANT SELECT (id, state, started_at, finished_at) ON training_runs TO feltsense_worker;  -- the exporter's question
 GRANT USAGE ON SEQUENCE dead_letters_id_seq, repairs_id_seq, model_events_id_seq, reenrichments_id_seq
     TO feltsense_worker;
 
