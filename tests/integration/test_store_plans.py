@@ -9,8 +9,8 @@ import pytest
 
 from tests.support.appraisals import START, VERSION
 from tests.support.database import Server
-from worker.store.deliveries import STORED
 from worker.store import stored
+from worker.store.deliveries import STORED
 from worker.store.engine import Store
 from worker.store.timelines import STRETCHES
 
