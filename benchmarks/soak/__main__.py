@@ -168,11 +168,16 @@ def life(soak: Soak, load: Load, files: Path, call: argparse.Namespace) -> None:
                              "--report", str(files / "refused.json"))  # fmt: skip
         soak.told["worse"] = {"exit": code, "said": out.splitlines()[:3]}
     with soak.phase("drift"):
-        began = time.time()
-        soak.wait(2)
+        serving = models.serving(soak.store)
+        assert serving is not None, "the worker's start made one serve"
+        assert serving.since is not None, "it serves"
+        changed = time.time()
         load.drifted = True
         soak.wait(2 * share)
-        soak.told["drift"] = _drift(soak, began)
+        code, out = soak.run(
+            "benchmarks.soak.drifting", serving.version, str(serving.since.timestamp()), str(changed)
+        )
+        soak.told["drift"] = json.loads(out) if code == 0 else {"exit": code}
         load.drifted = False
     with soak.phase("rollback"):
         serves = models.previous(soak.store)
@@ -183,13 +188,6 @@ def life(soak: Soak, load: Load, files: Path, call: argparse.Namespace) -> None:
             code == 0 and serves is not None and soak.swapped(serves.version, before)
         )
         soak.wait(share)
-
-
-def _drift(soak: Soak, since: float) -> dict[str, Any]:
-    """What the drift check says of the rows before and after that moment."""
-    from benchmarks.soak.drifting import check
-
-    return check(soak.store, since)
 
 
 def main() -> None:
