@@ -81,11 +81,10 @@ def test_a_reason_names_the_figure_both_values_the_interval_and_the_rows():
 
 def decided(*comparisons, live=()):
     verdict = Verdict(
-        decision="not enough data", better=False, champion="a", challenger="b", reasons=("few",)
-    )
-    return challenge._decided(
-        dataclasses.replace(verdict, comparisons=comparisons), live, Policy(gates=(RMSE, AUC))
-    )
+        decision="not enough data", better=False, champion="a", challenger="b", reasons=(),
+        comparisons=comparisons,
+    )  # fmt: skip
+    return challenge._decided(verdict, live, Policy(gates=(RMSE, AUC)))
 
 
 def test_one_worse_figure_refuses_whatever_the_others_are():
