@@ -55,7 +55,7 @@ PLAN = Plan(
 )
 FEW = 4
 """The better challenger has so many times the champion's people."""
-JUDGED_ON = 60
+JUDGED_ON = 40
 """People whom none of the bundles has seen."""
 
 
@@ -216,29 +216,26 @@ def main() -> None:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in ("seed", "challenger", "asked", "decision", "worse figures", "first reason"):
         table.add_column(name)
-    found = []
+    found: list[dict[str, Any]] = []
+    OUT.parent.mkdir(exist_ok=True)
     for seed in range(1, call.seeds + 1):
         with tempfile.TemporaryDirectory() as scratch:
             for one in one_seed(seed, call.people, Path(scratch), Path(".cache").absolute()):
                 found.append(one)
                 count = len(one["reasons"]) if one["decision"] == "refuse" else 0
-                print(
-                    f"seed {seed}, {one['challenger']}: {one['decision']} ({count} reasons)", file=sys.stderr
-                )
+                print(f"seed {seed}, {one['challenger']}: {one['decision']}", file=sys.stderr)
                 table.add_row(
                     str(seed), one["challenger"], one["expected"], one["decision"], str(count),
                     one["reasons"][0],
                 )  # fmt: skip
+                told = {"people": call.people, "judged_on": JUDGED_ON, "challengers": found}
+                OUT.write_text(json.dumps(told, indent=1))
     console.print(table)
     wrong = [one for one in found if one["decision"] != one["expected"]]
-    OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text(
-        json.dumps({"people": call.people, "judged_on": JUDGED_ON, "challengers": found}, indent=1)
-    )
     print(f"{len(found) - len(wrong)} of {len(found)} judged as asked; {OUT} written")
     if wrong:
         sys.exit(REJECTED)
 
 
 if __name__ == "__main__":
-    command.run(main, stopped="Stopped; nothing was written.")
+    command.run(main, stopped=f"Stopped; {OUT} holds what was judged so far.")

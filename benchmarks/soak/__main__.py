@@ -34,6 +34,7 @@ from benchmarks.soak.load import Load
 from trainer import rebuild
 from trainer.data import labelled, synthetic
 from trainer.settings import TrainerSettings
+from worker.bundle.manifest import NAME
 from worker.embedded.supervisor import Endpoints, running
 from worker.errors import REJECTED, ServiceMissing
 from worker.settings import Settings
@@ -41,7 +42,7 @@ from worker.store import models
 from worker.store.engine import Store
 
 OUT = Path("bench/soak.json")
-FIRST, MORE, RESERVED = 30, 90, 50
+FIRST, MORE, RESERVED = 30, 60, 30
 """Synthetic people of the first bundle, of the file the rebuild learns from beside the instance's own labels,
 and of those that both are judged on."""
 GOAL_MS = 250.0
@@ -52,7 +53,10 @@ STEP_S = 900.0
 class Soak:
     """One run; `phases` are (name, began, ended) in Unix time."""
 
-    def __init__(self, folder: Path, settings: Settings, endpoints: Endpoints, load: Load) -> None:
+    def __init__(
+        self, folder: Path, settings: Settings, endpoints: Endpoints, load: Load, *, nice: int
+    ) -> None:
+        self._nice = nice
         self._folder = folder
         self._endpoints = endpoints
         self._load = load
@@ -95,13 +99,13 @@ class Soak:
         return True
 
     def run(self, *arguments: str) -> tuple[int, str]:
-        """A program beside the load, with the lowest priority; its exit code and output."""
+        """A program beside the load; its exit code and output."""
         log = self._folder / "logs" / "beside.log"
         with log.open("ab") as errors:
             process = subprocess.Popen(
                 [sys.executable, "-m", *arguments],
                 env=self._environment, stdout=subprocess.PIPE, stderr=errors, text=True,
-                preexec_fn=partial(os.nice, 19),
+                preexec_fn=partial(os.nice, self._nice),
             )  # fmt: skip
             try:
                 if not self.until(lambda: process.poll() is not None):
@@ -150,7 +154,7 @@ def life(soak: Soak, load: Load, files: Path, call: argparse.Namespace) -> None:
         )  # fmt: skip
         if code:
             raise ServiceMissing(f"the rebuild ended with {code}; see {files / 'logs' / 'beside.log'}")
-        soak.told["rebuild"] = json.loads(out)
+        soak.told["rebuild"] = json.loads(out.splitlines()[-1])  # before it, the log
     version = soak.told["rebuild"]["version"]
     with soak.phase("tried beside"):
         soak.until(lambda: soak.rows_of(version) >= call.tried, 3 * share)
@@ -168,11 +172,16 @@ def life(soak: Soak, load: Load, files: Path, call: argparse.Namespace) -> None:
                              "--report", str(files / "refused.json"))  # fmt: skip
         soak.told["worse"] = {"exit": code, "said": out.splitlines()[:3]}
     with soak.phase("drift"):
-        began = time.time()
-        soak.wait(2)
+        serving = models.serving(soak.store)
+        assert serving is not None, "the worker's start made one serve"
+        assert serving.since is not None, "it serves"
+        changed = time.time()
         load.drifted = True
         soak.wait(2 * share)
-        soak.told["drift"] = _drift(soak, began)
+        code, out = soak.run(
+            "benchmarks.soak.drifting", serving.version, str(serving.since.timestamp()), str(changed)
+        )
+        soak.told["drift"] = json.loads(out.splitlines()[-1]) if code == 0 else {"exit": code}
         load.drifted = False
     with soak.phase("rollback"):
         serves = models.previous(soak.store)
@@ -185,18 +194,12 @@ def life(soak: Soak, load: Load, files: Path, call: argparse.Namespace) -> None:
         soak.wait(share)
 
 
-def _drift(soak: Soak, since: float) -> dict[str, Any]:
-    """What the drift check says of the rows before and after that moment."""
-    from benchmarks.soak.drifting import check
-
-    return check(soak.store, since)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__.split("\n")[0])
     parser.add_argument("--seconds", type=float, default=600.0, help="about how long; the rebuild adds to it")
     parser.add_argument("--rate", type=float, default=100.0, help="reflections a second")
     parser.add_argument("--tried", type=int, default=250, help="rows of the challenger before it is promoted")
+    parser.add_argument("--nice", type=int, default=19, help="of the rebuild and the comparisons")
     parser.add_argument("--seed", type=int, default=1)
     call = parser.parse_args()
     folder = Path("bench/soak").absolute()
@@ -211,7 +214,7 @@ def main() -> None:
     load = Load(call.rate, 10_000 * call.seed, folder / "logs" / "publisher.log")
     print("starting the instance ...", file=sys.stderr, flush=True)
     with running(settings, flower=False, temporary=True) as endpoints:
-        soak = Soak(folder, settings, endpoints, load)
+        soak = Soak(folder, settings, endpoints, load, nice=call.nice)
         load.start(endpoints.broker_url)
         failed = None
         try:
@@ -233,11 +236,14 @@ def _prepare(folder: Path, seed: int, settings: Settings) -> None:
     """The bundle that serves first, and the labelled files."""
     for name, count, own in (("first", FIRST, 11), ("more", MORE, 12), ("reserved", RESERVED, 13)):
         synthetic.write(folder / f"{name}.jsonl", people=count, seed=100 * seed + own)
-    print("training the first bundle ...", file=sys.stderr, flush=True)
-    rebuild.fit(
-        labelled.load([folder / "first.jsonl"]), PLAN, folder / "first", Console(quiet=True),
-        TrainerSettings(cache_dir=settings.cache_dir),
-    )  # fmt: skip
+    first = settings.cache_dir / f"soak-first-{seed}"  # of the same data, so it need not be made again
+    if not (first / NAME).is_file():
+        print("training the first bundle ...", file=sys.stderr, flush=True)
+        rebuild.fit(
+            labelled.load([folder / "first.jsonl"]), PLAN, first, Console(quiet=True),
+            TrainerSettings(cache_dir=settings.cache_dir),
+        )  # fmt: skip
+    shutil.copytree(first, folder / "first")
 
 
 def _result(

@@ -24,7 +24,7 @@ from trainer.settings import TrainerSettings
 from worker.commands.configured import opened
 from worker.settings import Settings
 
-OWN = 600
+OWN = 300
 """Rows of the instance's own, of whole people, that the rebuild learns from."""
 
 

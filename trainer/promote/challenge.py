@@ -120,7 +120,9 @@ def challenge(
     both = [reader.load(folder) for folder in (champion, challenger)]
     known = [_unseen(bundle, rows) for bundle in both]
     reserved = np.asarray(known[0][0] & known[1][0])
-    chosen = np.asarray((known[0][0] | known[0][1]) & (known[1][0] | known[1][1]))
+    labelled = np.array([bool(row.labels) for row in rows], dtype=bool)
+    chosen = np.asarray(labelled & (known[0][0] | known[0][1]) & (known[1][0] | known[1][1]))
+    chosen = _drawn(rows, chosen, policy.most_rows)
     judged_rows = [row for row, yes in zip(rows, chosen, strict=True) if yes]
     people = len({row.reflection.user_id for row in judged_rows})
     verdict = Verdict(
@@ -133,8 +135,8 @@ def challenge(
             f" takes {policy.least_rows} rows of {policy.least_people} people",
         ),
         remarks=(
-            f"{int(reserved.sum())} reserved and {int((chosen & ~reserved).sum())} recent rows of"
-            f" {len(rows)} labelled ones; the others are known to one of the two",
+            f"{int((chosen & reserved).sum())} reserved and {int((chosen & ~reserved).sum())} recent rows of"
+            f" {int(labelled.sum())} labelled ones; the others are known to one of the two, or too many",
         ),
         live=live,
     )
@@ -200,6 +202,17 @@ def _unseen(bundle: Bundle, rows: Sequence[Labelled]) -> tuple[Rows, Rows]:
     chosen = [row for row, yes in zip(rows, newer, strict=True) if yes]
     recent[newer] = kept.unseen(chosen, strangers=False) if chosen else []
     return kept.unseen(rows), recent
+
+
+def _drawn(rows: Sequence[Labelled], chosen: Rows, most: int) -> Rows:
+    """Of the chosen rows about so many at most, by whole people."""
+    if chosen.sum() <= most:
+        return chosen
+    names = np.array([row.reflection.user_id for row in rows])
+    people, counts = np.unique(names[chosen], return_counts=True)
+    order = np.random.default_rng(SEED).permutation(len(people))
+    kept = order[: int(np.searchsorted(np.cumsum(counts[order]), most)) + 1]
+    return np.asarray(chosen & np.isin(names, people[kept]))
 
 
 def _evidence(judged: Judged, thresholds: Mapping[str, float]) -> Evidence:

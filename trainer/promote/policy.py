@@ -64,13 +64,15 @@ class Policy:
     the whole 95 % interval of the paired difference.
 
     Under `least_rows` rows or `least_people` people nothing is decided; a figure of fewer than `figure_rows`
-    rows or `figure_people` people is not judged. On live traffic the challenger may
-    miss at most `missed` of the champion's high-risk reflections and abstain at most `abstained` more often.
+    rows or `figure_people` people is not judged. Beyond `most_rows` rows people are drawn by chance. On live
+    traffic the challenger may miss at most `missed` of the champion's high-risk reflections and abstain at
+    most `abstained` more often.
     """
 
     primary: Gate = Gate(variable="valence", metric="RMSE", better="lower", tolerance=0.0)
     gates: tuple[Gate, ...] = tuple(_gates())
     least_rows: int = 200
+    most_rows: int = 6_000
     least_people: int = 10
     figure_rows: int = 30
     figure_people: int = 5
