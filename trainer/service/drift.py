@@ -13,9 +13,9 @@ from trainer.data import checks, observed
 from trainer.data.observed import Stretch
 from trainer.drift.compare import Finding, compare
 from trainer.drift.measures import Kind
-from trainer.service import metrics
 from trainer.settings import TrainerSettings
 from worker.inference.encoder import Encoder
+from worker.observability import training
 from worker.observability.logging import logger
 from worker.service.slots import Facts, Turn
 from worker.store import models, runs
@@ -45,7 +45,7 @@ def check(
         return {"skipped": "too few people in one of the windows"}
     checks.write(turn.store, runs.named(turn.slot.name, turn.slot.at), serving.version, found)
     alarms = [one for one in found if one.alarm]
-    _tell(kinds, found, alarms)
+    _tell(found, alarms)
     if alarms and trainer.early_rebuild:
         rebuild_early()
     return {"measures": len(found), "alarms": [f"{one.measure} ({one.slice})" for one in alarms]}
@@ -83,11 +83,10 @@ def _embed(texts: Sequence[str], trainer: TrainerSettings) -> NDArray[np.float32
         encoder.close()
 
 
-def _tell(kinds: tuple[Kind, ...], found: list[Finding], alarms: list[Finding]) -> None:
+def _tell(found: list[Finding], alarms: list[Finding]) -> None:
     for one in found:
-        metrics.DRIFT.labels(one.kind, one.measure, one.slice).set(one.effect)
-    for kind in kinds:
-        metrics.ALARMS.labels(kind).set(sum(one.kind == kind for one in alarms))
+        training.DRIFT.labels(one.measure, one.slice).set(one.effect / one.floor)
+        training.DRIFT_ALARM.labels(one.measure).set(one.measure in {other.measure for other in alarms})
     for one in alarms:
         logger.warning(
             "drift_alarm", kind=one.kind, measure=one.measure, slice=one.slice, effect=round(one.effect, 3)
