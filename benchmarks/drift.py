@@ -115,7 +115,9 @@ def _drawn(weight: Callable[[Pool], NDArray[np.float64]]) -> Plant:
 
 def _language(pool: Pool, people: NDArray[np.str_], rng: Rng) -> Window:
     """A fifth of the people is replaced by people who write Hinglish."""
-    hindi = np.unique(pool.person[pool.language == "hi-Latn"])
+    hindi = [
+        one for one in np.unique(pool.person) if (pool.language[pool.person == one] == "hi-Latn").mean() > 0.5
+    ]
     count = len(people) // 5
     return pool.window(np.concatenate([people[count:], rng.choice(hindi, count)]), rng)
 
