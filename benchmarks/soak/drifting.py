@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+
+from benchmarks import command
 from trainer.data.observed import Stretch, window
 from trainer.drift.compare import Finding, compare
 from trainer.drift.measures import Kind
-
-from benchmarks import command
 from trainer.settings import TrainerSettings
 from worker.commands.configured import opened
 from worker.inference.encoder import Encoder
