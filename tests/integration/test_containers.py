@@ -60,7 +60,8 @@ class Deployment:
         for file in SERVICES[name].get("env_file", ()):
             lines = (self.folder / file).read_text().split()
             given |= dict(line.split("=", 1) for line in lines)
-        (self.folder / "flower").mkdir(exist_ok=True)  # a volume of its own
+        for mount in ("run", "flower", "bundles", "trainer"):
+            (self.folder / mount).mkdir(exist_ok=True)
         given |= {"FELTSENSE_SECRETS_DIR": str(self.secrets(name)), "FELTSENSE_METRICS_PORT": "0"}
         moved = {key: outside([value], self.places)[0] for key, value in given.items()}
         kept = {key: os.environ[key] for key in ("LANG", "CI") if key in os.environ}
