@@ -61,7 +61,7 @@ def opened(cache, hardware):
                 streams=1,
                 policy=policy,
                 token_budget=16,  # several calls for a few texts
-            )  # fmt: skip
+            )
         )
         return made[-1]
 
