@@ -3,6 +3,7 @@ what computed it, and the device comes back."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,15 @@ def opened(cache, hardware):
     def open_encoder(plan=("FLAKY", "CPU"), **policy):
         policy = Policy(**{"backends": BACKENDS, "shadow_share": 0.0, "rest_s": 60.0, **policy})
         made.append(
-            Encoder.open(cache_dir=cache, plan=plan, precision="f32", threads=1, streams=1, policy=policy)
+            Encoder.open(
+                cache_dir=cache,
+                plan=plan,
+                precision="f32",
+                threads=1,
+                streams=1,
+                policy=policy,
+                token_budget=16,  # several calls for a few texts
+            )
         )
         return made[-1]
 
@@ -272,7 +281,9 @@ def test_settings_by_device_are_pairs(monkeypatch):
 
 
 def test_a_failed_openvino_request_surfaces_in_its_own_future(cache):
-    model = open_on("CPU", encoder_graph.component(cache_dir=cache, fork=None, requests=2, cpu=CPU), "f32")
+    padded = encoder_graph.graph_for("GPU", "f32", cache_dir=cache, fork=None, rows=16)
+    component = encoder_graph.component(cache_dir=cache, fork=None, requests=2, cpu=CPU)
+    model = open_on("CPU", replace(component, graph=lambda *_: padded), "f32")
     ids, mask = np.full((2, 8), 1012, dtype=np.int32), np.ones((2, 8), dtype=np.float32)
     bad, good = model.submit([ids, mask[:, :5]]), model.submit([ids, mask])
     with pytest.raises(RuntimeError):
@@ -305,7 +316,7 @@ def folders(cache):
 
 def test_a_warm_start_loads_the_compiled_model_and_a_damaged_one_is_made_anew(tmp_path):
     core = ov.Core()
-    graph = encoder_graph.graph_for("CPU", "f32", cache_dir=tmp_path, fork=None, rows=16)
+    graph = encoder_graph.graph_for("GPU", "f32", cache_dir=tmp_path, fork=None, rows=16)
 
     def compiled(**properties):
         return compiled_cache.compile_model(core, graph, "CPU", {**CPU, **properties}, tmp_path)

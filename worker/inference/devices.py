@@ -105,7 +105,7 @@ def _fits(component: Component, choice: Choice, policy: Policy) -> None:
     limit = policy.memory_mb.get(choice.device)
     if limit is None:
         return
-    graph = component.graph("CPU", "f32")
+    graph = component.graph("GPU", "f32")  # of open shapes, on the component's own inputs
     needed = memory.need(
         graph.read(ov.Core()),
         largest=component.largest,
