@@ -12,7 +12,7 @@ import structlog
 
 logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("feltsense")
 
-_LIBRARIES = ("celery", "kombu", "redis", "alembic", "sqlalchemy", "httpx2", "httpcore2")
+_LIBRARIES = ("celery", "kombu", "redis", "alembic", "sqlalchemy", "httpx2", "httpcore2", "tornado")
 """Their info lines tell of every message; their exceptions and arguments may quote one."""
 
 
