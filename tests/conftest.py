@@ -1,11 +1,17 @@
 """Fixtures every test may ask for."""
 
+import hypothesis
 import pytest
 import structlog
 
 from tests.support.database import database_url, empty_database_url, other_store, postgres, store, template
 
 __all__ = ["database_url", "empty_database_url", "other_store", "postgres", "store", "template"]
+
+
+# How long an example takes says more of the machine's other work than of ours.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 
 def pytest_configure(config: pytest.Config) -> None:

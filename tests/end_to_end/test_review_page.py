@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from tests.support.browser import browser, picture
-from tests.support.program import ROOT
+from tests.support.program import ROOT, feltsense
 from tests.support.reviews import PASSWORD, at_risk, reviewers
 from worker.store.engine import Store
 
@@ -296,6 +296,13 @@ def test_pages_are_for_those_who_are_logged_in_and_say_what_they_may_load(browse
     page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.ran = 1\">')")
     assert page.evaluate("window.ran") is None
     page.close()
+
+
+def test_a_port_that_is_taken_is_told(served):
+    port = str(urlsplit(served.url).port)
+    ran = feltsense("review", "serve", FELTSENSE_DATABASE_URL=served.database_url, FELTSENSE_REVIEW_PORT=port)
+    assert ran.returncode == 2
+    assert f"port {port} of 127.0.0.1 cannot be used".encode() in ran.stderr
 
 
 def test_after_five_wrong_passwords_even_the_right_one_waits(served):

@@ -19,7 +19,7 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, HTTPError, RequestHandler
 
-from worker.errors import FeltsenseError, ServiceMissing
+from worker.errors import FeltsenseError, ServiceMissing, UsageError
 from worker.events.variables import FLAGS
 from worker.observability.logging import failure, logger
 from worker.review import passwords
@@ -323,9 +323,16 @@ def told(refused: FeltsenseError) -> str:
 
 
 async def serve(store: Store, settings: Settings, listening: Callable[[str], None]) -> None:
-    """Answer until SIGINT or SIGTERM; `listening` is told the address."""
+    """Answer until SIGINT or SIGTERM; `listening` is told the address. Raises UsageError for a port that is
+    taken."""
     page = Page(store, settings)
-    sockets = bind_sockets(settings.review_port, HOST)
+    try:
+        sockets = bind_sockets(settings.review_port, HOST)
+    except OSError as error:
+        raise UsageError(
+            f"port {settings.review_port} of {HOST} cannot be used ({error.strerror});"
+            " name another with FELTSENSE_REVIEW_PORT, or 0 for any"
+        ) from None
     port = sockets[0].getsockname()[1]
     page.hosts = frozenset({f"{HOST}:{port}", f"localhost:{port}"})
     server = HTTPServer(page.application(), max_body_size=_FORM_BYTES, max_buffer_size=4 * _FORM_BYTES)
