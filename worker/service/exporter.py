@@ -29,7 +29,7 @@ FRESH_S = 2.0
 """An answer this old is given again: many scrapers ask broker and database no more often than one."""
 HEAVY_FRESH_S = 30.0
 BUDGET_S = 3.0
-"""After so long no further question is asked in a scrape: Prometheus waits for 10 s, a silent server for 5."""
+"""After so long a scrape asks no further question: Prometheus waits for 10 s, we for a silent server 5."""
 
 
 class _Asked:
