@@ -72,7 +72,7 @@ def draw(url: str, out: Path, *, start: float, end: float) -> None:
         axis.set_visible(False)
     out.parent.mkdir(parents=True, exist_ok=True)
     drawing = io.BytesIO()
-    figure.savefig(drawing, dpi=66)
+    figure.savefig(drawing, dpi=64)
     with Image.open(drawing) as picture:
         picture.convert("RGB").quantize(128, method=Image.Quantize.MAXCOVERAGE).save(out, optimize=True)
 

@@ -243,7 +243,7 @@ def test_status_shows_it_all_on_one_screen_and_to_programs(seen: Seen) -> None:
     assert ended.returncode == 0, ended.stdout + ended.stderr
     told = json.loads(ended.stdout)
     assert {one["name"] for one in told["services"]} == {
-        "broker", "database", "worker", "beat", "exporter", "workers", "flower",
+        "broker", "database", "worker", "beat", "exporter", "workers", "flower", "review queue",
     }  # fmt: skip
     assert told["dead_letters"] == {"blank_text": REJECTED}
     assert set(told["lanes"]) == {LIVE, BULK}

@@ -158,9 +158,24 @@ def test_a_scrape_says_what_is_away_and_does_not_fail(tmp_path, monkeypatch, cap
     assert told['feltsense_up{source="broker"}'] == told['feltsense_up{source="database"}'] == 0
     assert told['feltsense_up{source="disk"}'] == 1
     assert told['feltsense_exporter_errors_total{source="broker"}'] == 1
+    assert told['feltsense_exporter_errors_total{source="database"}'] == 6
     assert not [name for name in told if name.startswith("feltsense_queue")]
     assert "secret" not in "".join(capfd.readouterr())
     made.close()
+
+
+def test_a_question_that_takes_too_long_is_given_up_and_the_others_are_answered(
+    instance: Instance, served: Exporter
+) -> None:
+    with psycopg.connect(instance.database_url) as connection:
+        connection.execute("LOCK TABLE dead_letters IN ACCESS EXCLUSIVE MODE")
+        began = time.monotonic()
+        told = scrape(served)
+        assert time.monotonic() - began < 8
+    assert told['feltsense_up{source="database"}'] == 1
+    assert told['feltsense_exporter_errors_total{source="database"}'] >= 1
+    assert told["feltsense_unowned_events"] == 0
+    assert not [name for name in told if name.startswith("feltsense_dead_letters_waiting")]
 
 
 def test_status_of_what_is_down_names_it_and_exits_4(tmp_path) -> None:

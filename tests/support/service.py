@@ -73,6 +73,7 @@ class Instance:
             "FELTSENSE_DATABASE_URL": self.database_url,
             "FELTSENSE_BUNDLE": str(self.bundle),
             "FELTSENSE_METRICS_PORT": "0",
+            "FELTSENSE_RUN_DIR": str(self._folder / "run"),
             **{f"FELTSENSE_{name.upper()}": value for name, value in settings.items()},
         }
         worker = Worker(environment, self._folder / f"worker-{len(self.workers)}.log", app, *flags)

@@ -18,7 +18,7 @@ def metrics() -> None:
     Queues, ages, dead letters, risk waiting, backlogs and the serving model, also while no worker lives;
     `feltsense up` starts one by itself.
 
-    \\b
+    \b
     Example: FELTSENSE_EXPORTER_PORT=9465 feltsense metrics
     """
     import time

@@ -13,7 +13,8 @@ import structlog
 logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("feltsense")
 
 _LIBRARIES = (
-    "celery", "kombu", "redis", "alembic", "sqlalchemy", "httpx2", "httpcore2", "opentelemetry", "tornado", "urllib3",
+    "celery", "kombu", "redis", "alembic", "sqlalchemy", "httpx2", "httpcore2", "opentelemetry", "tornado",
+    "urllib3",
 )  # fmt: skip
 """Their info lines tell of every message; their exceptions and arguments may quote one."""
 

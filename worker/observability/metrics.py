@@ -14,6 +14,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 
 from worker.errors import ServiceMissing
 from worker.events.variables import LEVELS
+from worker.observability.logging import logger
 
 if TYPE_CHECKING:
     from worker.events.perception import Appraisal
@@ -136,11 +137,16 @@ def served(
             f"metrics cannot listen on {host}:{port} ({error.strerror}): set"
             f" FELTSENSE_{'METRICS' if process == 'worker' else 'EXPORTER'}_PORT to a free port or 0"
         ) from error
-    told = _tell(run_dir / TARGETS, process, server.server_port)
+    told = None
+    try:
+        told = _tell(run_dir / TARGETS, process, server.server_port)
+    except OSError as error:  # the numbers are served all the same
+        logger.warning("metrics_port_untold", folder=str(run_dir), reason=error.strerror)
     try:
         yield server.server_port
     finally:
-        told.unlink(missing_ok=True)
+        if told is not None:
+            told.unlink(missing_ok=True)
         server.shutdown()
         server.server_close()
 

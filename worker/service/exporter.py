@@ -28,6 +28,8 @@ from worker.store.standing import NOTHING
 FRESH_S = 2.0
 """An answer this old is given again: many scrapers ask broker and database no more often than one."""
 HEAVY_FRESH_S = 30.0
+BUDGET_S = 3.0
+"""After so long a scrape asks no further question: Prometheus waits for 10 s, we for a silent server 5."""
 
 
 class _Asked:
@@ -40,8 +42,12 @@ class _Asked:
         self._at = float("-inf")
         self._answer: list[Metric] | None = None
 
-    def __call__(self) -> list[Metric] | None:
-        if time.monotonic() - self._at >= self._fresh_s:
+    def answer(self, until: float) -> list[Metric] | None:
+        """Asks anew where the last answer is too old; not after `until`, on the monotonic clock."""
+        now = time.monotonic()
+        if now - self._at >= self._fresh_s:
+            if now > until:
+                return None
             try:
                 self._answer = list(self._ask())
             except Exception as error:  # noqa: BLE001  a scrape must not fail: it tells what did
@@ -78,17 +84,19 @@ class Exporter(Collector):
         return []
 
     def collect(self) -> Iterator[Metric]:
-        up = dict.fromkeys(self._errors, 1)
+        up = dict.fromkeys(self._errors, 0)
         found: list[Metric] = []
         with self._lock:
+            until = time.monotonic() + BUDGET_S
             for asked in self._asked:
-                answer = asked()
+                answer = asked.answer(until)
                 if answer is None:
-                    up[asked.source] = 0
                     self._errors[asked.source] += 1
-                found += answer or []
+                else:
+                    up[asked.source] = 1
+                    found += answer
             errors = CounterMetricFamily(
-                "feltsense_exporter_errors", "Scrapes that lacked an answer, by source.", labels=["source"]
+                "feltsense_exporter_errors", "Questions without an answer, by source.", labels=["source"]
             )
             for source, count in self._errors.items():
                 errors.add_metric([source], count)

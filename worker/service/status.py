@@ -103,6 +103,8 @@ def look(settings: Settings) -> Status:
 
     broker = asked("broker", lambda: queues.look(broker_url(settings), lease_s=settings.lease_s))
     facts = asked("database", lambda: _database(settings)) or {}
+    if facts:  # the dearest question by itself: it may be given up where much was never reviewed
+        facts["risk"] = asked("review queue", lambda: _risks(settings))
     samples: Samples = []
     for process, address in sorted(_targets(settings)):
         found = asked(process, lambda address=address: _scrape(address))  # type: ignore[misc]
@@ -134,7 +136,6 @@ def _database(settings: Settings) -> dict[str, Any]:
             "unfinished": standing.unfinished(store),
             "pace": standing.pace(store),
             "dead_letters": standing.letters(store),
-            "risk": standing.risks(store),
             "repairs": standing.repairs(store),
             "overdue": standing.overdue(
                 store, text_days=settings.retention_text_days, days=settings.retention_days
@@ -143,6 +144,11 @@ def _database(settings: Settings) -> dict[str, Any]:
             "rebuilds": standing.rebuilds(store),
             "slots": {f"{task} {state}": at for (task, state), at in standing.slots(store).items()},
         }
+
+
+def _risks(settings: Settings) -> dict[str, Waiting]:
+    with Store.open(database_url(settings), pool_size=1) as store:
+        return standing.risks(store)
 
 
 def _targets(settings: Settings) -> Iterator[tuple[str, str]]:
