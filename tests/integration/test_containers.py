@@ -31,6 +31,9 @@ from worker.client.publisher import Publisher
 from worker.embedded import home, valkey
 from worker.embedded.postgres import Postgres, free_port
 
+# A worker, Flower and a trainer each start an interpreter or two, and so does every health check.
+pytestmark = pytest.mark.timeout(300)
+
 SERVICES: dict[str, Any] = compose()["services"]
 BLOCK = """
 import importlib.abc, sys
