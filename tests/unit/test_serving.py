@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from worker.errors import BundleRefused
+from worker.service.bundles import activates, folder_of
 from worker.service.serving import NoModels, Serving
-from worker.service.swap import activates, folder_of
 from worker.store.models import Registered
 
 
