@@ -17,10 +17,11 @@ from tests.support.database import everything
 from tests.support.program import feltsense
 from worker.bundle.people import people_of
 from worker.events.envelope import Seal
-from worker.store import dead_letters, journal, models, removal, retention
+from worker.store import dead_letters, journal, models, reenrichments, removal, retention
 from worker.store.dead_letters import WHOLE_MESSAGE, DeadLetter
 from worker.store.deliveries import Kind, accept
 from worker.store.engine import Store
+from worker.store.stored import Wanted
 
 CANARY = "canary words of one person"
 KEY = SecretStr(base64.b64encode(secrets.token_bytes(32)).decode())
@@ -222,3 +223,14 @@ def test_the_retention_command_does_as_the_settings_say(store, database_url):
     assert journal.counts(store).reflections == 1
     assert b"1 reflections" in feltsense("retention", **asked).stdout
     assert journal.counts(store).reflections == 0
+
+
+def test_an_erasure_takes_the_person_out_of_wishes_for_another_version(store, database_url):
+    models.register(store, "v2", digest="d", manifest={})
+    reenrichments.ask(store, "v2", Wanted(users=(GONE,)))
+    both = reenrichments.ask(store, "v2", Wanted(users=(GONE, STAYS)))
+    removal.erase(store, [GONE])
+    assert GONE not in str(rows(database_url, "SELECT * FROM reenrichments"))
+    wish = reenrichments.oldest(store, "v2")
+    assert wish is not None
+    assert (wish.id, wish.wanted.users) == (both, (STAYS,))

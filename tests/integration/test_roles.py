@@ -19,6 +19,7 @@ from worker.store import (
     dead_letters,
     journal,
     models,
+    reenrichments,
     removal,
     repairs,
     reseal,
@@ -28,6 +29,7 @@ from worker.store import (
     roles,
     slots,
     standing,
+    stored,
     unfinished,
 )
 from worker.store.dead_letters import WHOLE_MESSAGE, DeadLetter
@@ -97,6 +99,12 @@ def test_the_worker_can_do_all_of_its_work(logins, filled, tmp_path):
         assert repairs.catch_up(store, place, model_version=VERSION) > 0
         models.register(store, "v2", digest="e", manifest={})
         models.activate(store, "v2")
+        reenrichments.ask_all(store, "v2")
+        wish = reenrichments.oldest(store, "v2")
+        assert wish is not None
+        assert stored.count(store, "v2", wish.wanted) > 0
+        assert reenrichments.finish(store, wish, 0)
+        assert reenrichments.complete(store, "v2")
         reseal.reseal(store)
         retention.forget(store, text_days=1, days=1)
         held = slots.claim(store, "w", datetime.now(UTC), "w-1", fresh=True)

@@ -23,7 +23,7 @@ from worker.client.publisher import Publisher
 from worker.events.message import LIVE, read
 from worker.events.reflection import Reflection
 from worker.pipeline import Look, Pipeline, Readings
-from worker.service import swap
+from worker.service import bundles as folders
 from worker.service.stages import Stages
 from worker.settings import Settings
 from worker.store import models
@@ -65,7 +65,7 @@ def resident_mb(worker: Worker) -> float:
 
 
 def register(store: Store, folder: Path) -> str:
-    return swap.register(store, folder, manifest.read(folder))
+    return folders.register(store, folder, manifest.read(folder))
 
 
 def happened(store: Store, kind: str) -> list[models.Event]:

@@ -63,6 +63,23 @@ def ends() -> Ends:
     return Ends()
 
 
+def test_what_is_told_apart_shares_no_batch(ends: Ends) -> None:
+    work = Work()
+    apart = Batcher(
+        "test", work, then=ends.then, fail=ends.fail, max_batch_size=4, max_wait_ms=0,
+        together=lambda item: item % 2,
+    )  # fmt: skip
+    work.gate.clear()
+    with apart as stage:
+        stage.put([0])
+        while not work.batches:
+            time.sleep(0.01)
+        stage.put([2, 4, 1, 3, 6])
+        work.gate.set()
+        ends.wait(6)
+    assert work.batches == [[0], [2, 4], [1, 3], [6]]
+
+
 def batcher(work: Work, ends: Ends, *, max_wait_ms: float = 0) -> Batcher[int, int]:
     return Batcher("test", work, then=ends.then, fail=ends.fail, max_batch_size=4, max_wait_ms=max_wait_ms)
 

@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
+from worker.service.bundles import activates
 from worker.service.serving import NoModels, Serving
-from worker.service.swap import activates
 
 
 class Pipe:

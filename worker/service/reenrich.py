@@ -27,8 +27,8 @@ CHUNK = 32
 """Reflections of a person between two looks at what else is to be done."""
 CLAIM_S = 5.0
 """A claim is an open transaction, so it ends soon and is made anew."""
-UNCLEAR_PAUSE_S = 30.0
-"""Before the next pass, where others still write rows of another version."""
+UNCLEAR_PAUSE_S = 5.0
+"""Before the next pass, while others may still write rows of another version."""
 
 
 class Reenricher(Periodic):
@@ -60,7 +60,7 @@ class Reenricher(Periodic):
         if version == self._serving.version:
             if self._automatic:
                 reenrichments.ask_all(self._store, version)
-                if served.complete and stored.others_at_work(self._store, version):
+                if served.complete and stored.unsettled(self._store, version):
                     reenrichments.reopen(self._store, version)
             served.complete = reenrichments.complete(self._store, version)
         while self._wanted(served) and (wish := reenrichments.oldest(self._store, version)) is not None:
@@ -73,8 +73,9 @@ class Reenricher(Periodic):
         """Work on a wish until nothing is missing; whether that is so."""
         rows = 0
         while self._wanted(served):
-            unclear = stored.others_at_work(self._store, wish.version)
-            done = self._pass(served, wish.wanted)
+            unclear = stored.unsettled(self._store, wish.version)
+            done, others = self._pass(served, wish.wanted)
+            unclear |= others
             rows += done
             if not self._wanted(served):
                 break
@@ -87,25 +88,28 @@ class Reenricher(Periodic):
                 break
         return False
 
-    def _pass(self, served: Served, wanted: Wanted) -> int:
-        """Once through all persons; how many rows that wrote."""
-        rows, after = 0, ""
+    def _pass(self, served: Served, wanted: Wanted) -> tuple[int, bool]:
+        """Once through all persons; how many rows that wrote, and whether other workers had some of them."""
+        rows, after, others = 0, "", False
         while self._wanted(served):
             people = stored.people(self._store, served.version, wanted, after=after, limit=PEOPLE)
             if not people:
                 break
             owed = [user for user in served.take_owed() if wanted.users is None or user in wanted.users]
+            asked = list(dict.fromkeys((*owed, *people)))
             until = time.monotonic() + CLAIM_S
-            done = stored.claimed(
-                self._store,
-                served.version,
-                list(dict.fromkeys((*owed, *people))),
-                lambda mine, until=until: sum(self._person(served, user, wanted, until) for user in mine),  # type: ignore[misc]
-            )
+            got: list[str] = []
+
+            def work(mine: list[str], got: list[str] = got, until: float = until) -> int:
+                got[:] = mine
+                return sum(self._person(served, user, wanted, until) for user in mine)
+
+            done = stored.claimed(self._store, served.version, asked, work)
+            others |= len(got) < len(asked)
             rows += done
             if not done or time.monotonic() < until:  # else some of them may not be finished
                 after = people[-1]
-        return rows
+        return rows, others
 
     def _person(self, served: Served, user: str, wanted: Wanted, until: float) -> int:
         rows = 0

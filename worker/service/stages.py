@@ -20,7 +20,6 @@ from worker.events.message import BULK, LIVE, Entry
 from worker.events.perception import Appraisal, Placement, Trace
 from worker.events.reflection import Reflection
 from worker.events.timeline import Timeline
-from worker.features.schema import SEQUENCE_LENGTH
 from worker.observability import metrics, spans
 from worker.observability.logging import failure, logger
 from worker.pipeline import Look, Pipeline, look
@@ -28,6 +27,7 @@ from worker.risk.level import THRESHOLDS
 from worker.service.batcher import Batcher, Closed
 from worker.service.journey import Journey, Message, Read, Turn, read_of, served_of
 from worker.service.progress import Progress
+from worker.service.recall import recall
 from worker.service.serving import Served, Serving
 from worker.service.trials import Trials
 from worker.store import dead_letters, deliveries, leases, perceptions
@@ -35,11 +35,9 @@ from worker.store.dead_letters import DeadLetter
 from worker.store.deliveries import Admission, Arrival, Kind
 from worker.store.engine import Store
 from worker.store.leases import ATTEMPTS, LEASE_S, Lease
-from worker.store.stored import UNPINNED, earlier
+from worker.store.stored import UNPINNED
 from worker.store.unfinished import Unfinished
 
-LIVE_HISTORY, BULK_HISTORY = 32, 256
-"""Most reflections done again with a batch of that lane; whose are more waits for `Reenricher`."""
 LIVE_UNDERWAY = 2
 """Live batches between reading and their rows. More would be smaller ones: each pays the stages' fixed cost,
 and the encoder's for a call, anew; fewer would leave a core idle."""
@@ -279,39 +277,11 @@ class Stages:
             turn = Turn(len(batch), self._underway.release)
             for one in batch:
                 one.turn = turn
-        history = self._history(batch)
+        history = recall(self._store, served_of(batch[0]), batch)
         with self.progress.computing():
             if self._faults is not None:
                 self._faults([one.reflection for one in batch])
             return [Read(batch, served_of(batch[0]).pipeline, history)] * len(batch)
-
-    def _history(self, batch: Sequence[Journey]) -> list[Reflection]:
-        """What the batch's persons wrote last under another version than it has begun with, to be done again
-        with it; nothing for suspects and for what has failed: that must stand alone."""
-        served = served_of(batch[0])
-        new = [one for one in batch if not one.attempts and not one.recalled]
-        if served.complete or not new:
-            return []
-        strangers = set(served.strangers(one.reflection.user_id for one in new))
-        moments = {
-            one.reflection.user_id: one.reflection.created_at
-            for one in sorted(new, key=lambda one: one.reflection.created_at)
-            if one.reflection.user_id in strangers
-        }
-        found = earlier(self._store, list(moments.items()), served.version, last=SEQUENCE_LENGTH)
-        of_person: dict[str, list[Reflection]] = {user: [] for user in moments}
-        for reflection in found:
-            of_person[reflection.user_id].append(reflection)
-        history: list[Reflection] = []
-        for user, own in of_person.items():
-            if own and len(history) + len(own) > (LIVE_HISTORY if batch[0].message.live else BULK_HISTORY):
-                served.owe([user])
-                continue
-            history += own
-            served.acquaint([user])
-        for one in new:
-            one.recalled = True
-        return history
 
     def _seen(self, batch: Sequence[Journey], reads: Sequence[Read]) -> None:
         # Also when the encoder fails: then the appraise stage finds the culprit.

@@ -25,8 +25,8 @@ from worker.events.reflection import Reflection
 from worker.observability import spans
 from worker.observability.spans import Span
 from worker.pipeline import Pipeline
+from worker.service.bundles import announce
 from worker.service.stages import Stages
-from worker.service.swap import announce
 from worker.settings import Settings
 from worker.store.engine import Store
 

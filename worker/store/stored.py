@@ -176,10 +176,19 @@ def count(store: Store, version: str, wanted: Wanted) -> int:
     return int(row[0])
 
 
-def others_at_work(store: Store, version: str) -> bool:
-    """Whether events are under way that will get a row of another version than `version`."""
-    query = "SELECT EXISTS (SELECT FROM deliveries WHERE state = 'accepted' AND model_version <> ALL(%s))"
-    row = store.transact(lambda cursor: cursor.execute(query, ([version, UNPINNED],)).fetchone())
+def unsettled(store: Store, version: str) -> bool:
+    """Whether events get rows of another version than `version` still: some are under way, or it serves
+    since a moment ago and not every worker knows."""
+    query = """
+        SELECT EXISTS (
+            SELECT FROM deliveries WHERE state = 'accepted' AND model_version <> ALL(%(versions)s)
+        ) OR EXISTS (
+            SELECT FROM model_versions
+            WHERE version = %(version)s AND active AND activated_at > clock_timestamp() - interval '10 s'
+        )
+    """
+    given = {"versions": [version, UNPINNED], "version": version}
+    row = store.transact(lambda cursor: cursor.execute(query, given).fetchone())
     assert row is not None
     return bool(row[0])
 
