@@ -60,6 +60,16 @@ class TrainerSettings(BaseSettings):
         default="0 2 * * *",
         description="When values are checked against self-reports: a cron line in UTC.",
     )
+    drift_days: float = Field(
+        default=7.0, gt=0, description="Newest days that a check compares with those after the promotion."
+    )
+    reference_days: float = Field(
+        default=14.0, gt=0, description="Days after the promotion that a check takes for normal."
+    )
+    early_rebuild: bool = Field(
+        default=True,
+        description="An alarm of drift or calibration starts a rebuild before its time, once a week at most.",
+    )
     promote: Literal["manual", "auto"] = Field(
         default="manual",
         description="auto: a scheduled rebuild that is proven better serves at once; manual: it is tried "

@@ -67,6 +67,11 @@ def fill(store: Store, url: str) -> None:
         connection.execute(
             "INSERT INTO repairs (user_id, model_version, changed_at, cause) VALUES ('u', 'v', now(), 'r0')"
         )
+        connection.execute(
+            "INSERT INTO drift_checks (slot, measure, slice, kind, model_version, effect, floor, chance,"
+            " alarm, reference_rows, current_rows, reference_people, current_people)"
+            " VALUES ('s', 'valence', 'all', 'outputs', 'v1', 0, 0, 1, false, 1, 1, 1, 1)"
+        )
         connection.execute("INSERT INTO slots (name, slot, state) VALUES ('n', now(), 'done')")
         connection.execute("INSERT INTO reenrichments (version, users) VALUES ('v1', '{u-1}')")
         empty = [

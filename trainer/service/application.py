@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from celery import Celery, signals
 
 from trainer.service import schedule
-from trainer.service.schedule import EARLY, QUEUE, REBUILD
+from trainer.service.schedule import CALIBRATION, DRIFT, EARLY, QUEUE, REBUILD
 from trainer.settings import TrainerSettings
 from worker.errors import FeltsenseError, UsageError
 from worker.observability import logging
@@ -26,6 +26,9 @@ from worker.service.slots import Body, Facts, Place, Turn
 from worker.service.timetable import Clock, Entry
 from worker.settings import Settings
 from worker.store.engine import Store
+
+if TYPE_CHECKING:
+    from trainer.drift.measures import Kind
 
 RESULTS_DAYS = 7
 CONSUMER_TTL_S = 30
@@ -82,7 +85,7 @@ def create(
         return app.place
 
     slots.register(app, dict.fromkeys(entries, True), clock, place)
-    _connect(app, settings, bodies_of(settings, trainer) if bodies is None else bodies)
+    _connect(app, settings, bodies_of(app, settings, trainer) if bodies is None else bodies)
     return app
 
 
@@ -97,7 +100,7 @@ def beside(broker_url: str | None) -> str | None:
     return parts._replace(path=f"/{int(number) + 1}").geturl()
 
 
-def bodies_of(settings: Settings, trainer: TrainerSettings) -> dict[str, Body]:
+def bodies_of(app: App, settings: Settings, trainer: TrainerSettings) -> dict[str, Body]:
     """What each slot runs; what fits and judges is imported by the first that does."""
 
     def rebuild(turn: Turn) -> Facts:
@@ -105,7 +108,24 @@ def bodies_of(settings: Settings, trainer: TrainerSettings) -> dict[str, Body]:
 
         return rebuilding.rebuild(settings, trainer, turn)
 
-    return {REBUILD: rebuild, EARLY: rebuild}
+    def rebuild_early() -> None:
+        slot = schedule.early(app.rota.clock.now())
+        app.send_task(EARLY, args=[slot.isoformat()], queue=QUEUE)
+
+    def check(*kinds: Kind) -> Body:
+        def body(turn: Turn) -> Facts:
+            from trainer.service import drift
+
+            return drift.check(trainer, kinds, rebuild_early, app.rota.clock.now, turn)
+
+        return body
+
+    return {
+        REBUILD: rebuild,
+        EARLY: rebuild,
+        DRIFT: check("inputs", "outputs"),
+        CALIBRATION: check("calibration"),
+    }
 
 
 def _connect(app: App, settings: Settings, bodies: Mapping[str, Body]) -> None:

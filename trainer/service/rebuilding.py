@@ -26,6 +26,7 @@ from trainer.settings import TrainerSettings
 from worker.bundle import manifest
 from worker.bundle.manifest import NAME, Manifest
 from worker.errors import FeltsenseError
+from worker.observability import training
 from worker.service.slots import Facts, Interrupted, Turn
 from worker.settings import Settings
 from worker.store import runs
@@ -66,6 +67,8 @@ def _rebuilt(settings: Settings, trainer: TrainerSettings, turn: Turn, name: str
         automatic=trainer.promote == "auto",
         tell=lambda step, done, total: turn.tell(step=step, done=done, total=total),
     )
+    if outcome.done in ("promoted", "refused"):
+        training.CHALLENGES.labels(outcome.done).inc()
     facts = {"rows": len(rows), "seconds": round(time.monotonic() - started, 1), **_told(outcome)}
     metrics = {**facts, "floors": {one.floor.name: one.passed for one in floors.judge(made.metrics)}}
     runs.finish(turn.store, name, "done", version=outcome.version, metrics=metrics)

@@ -18,6 +18,7 @@ from uuid import uuid4
 from celery import Celery, Task
 
 from worker.errors import FeltsenseError
+from worker.observability import training
 from worker.observability.logging import failure, logger
 from worker.service.background import Periodic
 from worker.service.timetable import Clock, Entry
@@ -90,7 +91,9 @@ class SlotTask(Task):
         place = self.place()
         slot = self._claim(place.store, datetime.fromisoformat(at))
         if slot is None:
+            training.SLOTS.labels(self.name, "skipped").inc()
             return {"state": "not ours"}
+        training.SLOTS.labels(self.name, "taken").inc()
         turn = Turn(slot, place.store, self._show, place.stopping)
         logger.info("slot_begun", task=slot.name, slot=at, attempt=slot.attempt)
         try:
@@ -101,6 +104,7 @@ class SlotTask(Task):
         else:
             state: slots.State = "skipped" if facts.keys() == {"skipped"} else "done"
             slots.finish(place.store, slot, state, facts)
+            training.run_ended(self.name, failed=False)
             logger.info("slot_done", task=slot.name, slot=at, state=state)
             return {"state": state, **facts}
         raise failed  # outside the handler: a chained error would carry its words into Celery's traceback
@@ -122,6 +126,7 @@ class SlotTask(Task):
                 slots.release(turn.store, turn.slot, counts=True)
             else:
                 slots.finish(turn.store, turn.slot, "failed", told)
+                training.run_ended(self.name, failed=True)
         return SlotFailed(type(error).__name__)
 
     def _show(self, progress: Facts) -> None:

@@ -50,6 +50,7 @@ GRANT USAGE ON SEQUENCE dead_letters_id_seq, repairs_id_seq, model_events_id_seq
 GRANT SELECT ON reflections, labels, persons, consented_perceptions, alembic_version TO feltsense_trainer;
 GRANT SELECT, INSERT, UPDATE ON model_versions, training_runs, slots TO feltsense_trainer;
 GRANT SELECT, INSERT ON model_events TO feltsense_trainer;
+GRANT SELECT, INSERT, DELETE ON drift_checks TO feltsense_trainer;
 GRANT USAGE ON SEQUENCE training_runs_id_seq, model_events_id_seq TO feltsense_trainer;
 
 -- A reader sees values, never a text; views look with their owner's eyes.

@@ -430,3 +430,29 @@ class SlotRow(Base):
     detail: Mapped[Object] = mapped_column(server_default=NOTHING)
     began_at: Mapped[Stamped]
     finished_at: Mapped[datetime | None]
+
+
+class DriftCheckRow(Base):
+    """One measure on one slice of a drift check: `effect` beyond chance, and how often `chance` alone would
+    do as much; an alarm is both certain and larger than `floor`."""
+
+    __tablename__ = "drift_checks"
+    __table_args__ = (
+        _one_of("kind", "inputs", "outputs", "calibration"),
+        Index("drift_checks_checked_at_idx", "checked_at"),
+    )
+
+    slot: Mapped[str] = mapped_column(primary_key=True)
+    measure: Mapped[str] = mapped_column(primary_key=True)
+    slice: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    model_version: Mapped[Identifier]
+    effect: Mapped[float]
+    floor: Mapped[float]
+    chance: Mapped[float]
+    alarm: Mapped[bool]
+    reference_rows: Mapped[int]
+    current_rows: Mapped[int]
+    reference_people: Mapped[int]
+    current_people: Mapped[int]
+    checked_at: Mapped[Stamped]
