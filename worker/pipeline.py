@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from worker.appraise import appraise, risk_of
+from worker.bundle.manifest import Manifest
 from worker.bundle.reader import Bundle, load
 from worker.errors import BundleRefused, UsageError
 from worker.events.perception import Appraisal, Perception, Placement, Risk, Trace
@@ -166,6 +167,10 @@ class Pipeline:
     def folder(self) -> Path:
         """Where its bundle lies."""
         return self._bundle.folder
+
+    @property
+    def manifest(self) -> Manifest:
+        return self._bundle.manifest
 
     @property
     def fork(self) -> str | None:

@@ -62,6 +62,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("reenrichments_pkey")),
     )
     op.create_index("reenrichments_version_idx", "reenrichments", ["version", "id"])
+    op.add_column(
+        "repairs", sa.Column("whole", sa.Boolean(), server_default=sa.text("false"), nullable=False)
+    )
     op.drop_index("reflections_received_at_idx", table_name="reflections")
     op.create_index("reflections_received_at_idx", "reflections", ["received_at"])
     op.execute(VIEW.format(**AFTER))
@@ -71,4 +74,5 @@ def downgrade() -> None:
     op.execute(VIEW.format(**BEFORE))
     op.drop_index("reflections_received_at_idx", table_name="reflections")
     op.create_index("reflections_received_at_idx", "reflections", ["received_at"], postgresql_using="brin")
+    op.drop_column("repairs", "whole")
     op.drop_table("reenrichments")

@@ -202,17 +202,17 @@ def holder(instance: Instance, name: str) -> int | None:
 
 
 @pytest.mark.timeout(120)
-def test_a_worker_that_cannot_start_is_reported_with_its_reason(tmp_path):
+def test_a_worker_without_a_bundle_screens_and_doctor_says_why(tmp_path):
     instance = Instance(tmp_path, tmp_path / "no-bundle")
     try:
-        assert instance.process.wait(READY_S) != 0
-        said = instance.output.read_text()
-        assert "ServiceMissing" in said
-        assert "BundleRefused" in said
-        assert "no-bundle" in said
-        assert not instance.holders()
+        assert "The worker has no models" in instance.ready().output.read_text()
+        urls = {name: instance.addresses[name] for name in ("broker_url", "database_url")}
+        found = {one.name: one for one in findings(Settings(device_plan=("CPU",), **urls))}
+        assert (found["worker"].ok, found["worker"].exit_code) == (False, 4)
+        assert "has no models and only screens: bundle" in found["worker"].what
+        assert "no-bundle" in found["worker"].what
     finally:
-        home.remove(instance.run_dir / "postgres")
+        assert instance.end(signal.SIGINT) == 0
 
 
 @pytest.mark.parametrize("setting", ["flower_port", "metrics_port"])

@@ -100,3 +100,14 @@ def test_more_changes_than_a_transaction_takes_are_done_in_turn(store, other_sto
     assert done == [4, 4, 1]
     written(other_store, *old, *new)
     assert values(store) == values(other_store)
+
+
+def test_what_was_deleted_while_a_version_was_not_open_is_repaired_when_it_is(store, other_store):
+    written(store, FIRST, NEAR, FAR, FARTHER)
+    gone = removal.delete(store, ["first"], {"another": place})
+    assert (gone.repaired, gone.unrepaired_versions) == ((), (VERSION,))
+    written(other_store, NEAR, FAR, FARTHER)
+    assert values(store) != values(other_store)
+    while repairs.catch_up(store, place, model_version=VERSION):
+        pass
+    assert values(store) == values(other_store)

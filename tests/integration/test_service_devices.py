@@ -57,3 +57,35 @@ def test_a_device_that_fails_at_work_costs_no_row_and_changes_no_value(
             valence, willing, _ = rows[one.appraisal.reflection.id]
             assert valence == pytest.approx(one.placement.valence, abs=1e-6)
             assert willing == pytest.approx(one.appraisal.willingness, abs=1e-6)
+
+
+def test_when_every_device_fails_events_are_screened_and_get_their_rows_afterwards(
+    instance: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "broken"
+    monkeypatch.setenv("FLAKY_SWITCH", str(broken))
+    broken.touch()
+    worker = instance.start(
+        device_backends="FLAKY=tests.support.flaky_device:Flaky",
+        device_plan="FLAKY:f32",
+        temporal_device_plan="CPU",
+        device_rest_s="0.1",
+        shadow_share="0",
+    )
+    assert "worker_without_models" in worker.log
+
+    def screened(id_: str) -> bool:
+        with Publisher.connect(instance.broker_url) as publisher:
+            publisher.publish(event(id_, text="I want to kill myself tonight"))
+        instance.eventually(
+            lambda: instance.rows("SELECT source FROM risk_queue WHERE reflection_id = %s", id_)
+        )
+        return instance.rows("SELECT count(*) FROM perceptions WHERE reflection_id = %s", id_) == [(0,)]
+
+    assert screened("r-start")
+    broken.unlink()
+    instance.wait_for(1)
+    broken.touch()
+    assert screened("r-work")
+    broken.unlink()
+    instance.wait_for(2)

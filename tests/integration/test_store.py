@@ -557,3 +557,29 @@ def test_both_ends_give_up_a_peer_that_vanished_without_a_word(store):
         return client, server
 
     assert store.transact(asked) == ([10, 20_000], ["10", "20000"])
+
+
+def test_readers_get_a_row_of_a_version_that_never_served_only_where_there_is_no_other(store):
+    admit(store, [ORIGINAL])
+    for version in (VERSION, "new", "tried"):
+        models.register(store, version, digest=version, manifest={})
+    models.activate(store, VERSION)
+    settle(store, [appraisal(ORIGINAL)], place, model_version=VERSION, timings=[{}])
+    models.activate(store, "new")
+    models.shadow(store, "tried")
+    settle(store, [appraisal(ORIGINAL)], place, model_version="tried", timings=[{}], again=True)
+    assert [entry.model_version for entry in journal.entries(store)] == [VERSION]
+    models.shadow(store, None)
+    assert [entry.model_version for entry in journal.entries(store)] == [VERSION]
+    settle(store, [appraisal(ORIGINAL)], place, model_version="new", timings=[{}], again=True)
+    assert [entry.model_version for entry in journal.entries(store)] == ["new"]
+
+
+def test_what_was_parked_gets_no_row_of_another_version(store):
+    admit(store, [ORIGINAL])
+    give_up = "UPDATE deliveries SET state = 'dead'"
+    store.transact(lambda cursor: cursor.execute(give_up))
+    assert not settle(
+        store, [appraisal(ORIGINAL)], place, model_version="v2", timings=[{}], again=True
+    ).written
+    assert journal.entries(store) == []

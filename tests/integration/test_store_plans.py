@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.appraisals import START, VERSION
 from tests.support.database import Server
+from worker.store import stored
 from worker.store.deliveries import STORED
 from worker.store.engine import Store
 from worker.store.timelines import STRETCHES
@@ -128,3 +129,23 @@ def test_the_risk_queue_holds_the_risky_and_the_screened_without_a_perception(fu
         "screen high": 2,
         "screen medium": 2,
     }
+
+
+def test_what_a_new_version_lacks_is_found_through_indexes(full_url):
+    since = START - timedelta(days=1)
+    given = {
+        "version": "v-new", "since": None, "users": None, "after": "u-3", "limit": 32, "user": "u-5",
+        "last": 10, "until": START + timedelta(days=4000), "share": 1.0,
+    }  # fmt: skip
+    batch = {"users": ["u-1", "u-2"], "times": [START + timedelta(days=900)] * 2}
+    for query, names, index in (
+        (stored._EARLIER, given | batch, "reflections_user_id_created_at_idx"),
+        (stored._PEOPLE, given, "reflections_user_id_created_at_idx"),
+        (stored._OF_PERSON, given, "reflections_user_id_created_at_idx"),
+        (stored._UNTIL, given | {"after": since}, "reflections_received_at_idx"),
+        (stored._RECEIVED, given | {"after": since}, "reflections_received_at_idx"),
+    ):
+        plan = as_store(full_url, query, names)
+        assert not scanned(plan) & {"reflections", "perceptions", "deliveries"}, plan
+        assert index in plan
+    assert "reflections_received_at_idx" in as_store(full_url, stored._LATELY, (2000,))

@@ -18,12 +18,13 @@ from tests.support import bundles
 from tests.support.events import event
 from tests.support.program import feltsense
 from tests.support.service import Instance, Worker
+from worker.bundle import manifest
 from worker.client.publisher import Publisher
 from worker.events.message import LIVE, read
 from worker.events.reflection import Reflection
 from worker.pipeline import Look, Pipeline, Readings
+from worker.service import swap
 from worker.service.stages import Stages
-from worker.service.swap import register
 from worker.settings import Settings
 from worker.store import models
 from worker.store.engine import Store
@@ -61,6 +62,10 @@ def publish(instance: Instance, name: str, count: int, *, people: int = 7, chunk
 def resident_mb(worker: Worker) -> float:
     status = Path(f"/proc/{worker.process.pid}/status").read_text()
     return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+
+def register(store: Store, folder: Path) -> str:
+    return swap.register(store, folder, manifest.read(folder))
 
 
 def happened(store: Store, kind: str) -> list[models.Event]:
@@ -114,20 +119,22 @@ def test_promotions_under_load_lose_nothing_and_no_event_sees_two_versions(
 
 
 @pytest.mark.timeout(240)
-def test_a_worker_killed_after_a_swap_leaves_one_row_an_event_to_the_next(
+def test_two_workers_swap_each_at_its_time_and_one_killed_right_after_leaves_one_row_an_event(
     instance: Instance, store: Store, other: Path
 ) -> None:
-    first = instance.start(lease_s="2")
+    workers = [instance.start(lease_s="2"), instance.start(lease_s="2")]
     publish(instance, "e", 300, chunk=10)
     instance.eventually(lambda: instance.count("perceptions"))
     models.activate(store, register(store, other))
-    instance.eventually(lambda: happened(store, "swapped"))
+    instance.eventually(lambda: any("bundle_swapped" in one.log for one in workers), 60)
+    first, second = sorted(workers, key=lambda one: "bundle_swapped" not in one.log)
     publish(instance, "f", 100, chunk=10)
     first.stop(signal.SIGKILL)
-
-    instance.start(lease_s="2", bundle=str(other))
+    instance.eventually(lambda: "bundle_swapped" in second.log, 60)
 
     at_rest(instance, 400)
+    swapped = happened(store, "swapped")
+    assert len(swapped) == len({one.detail["worker"] for one in swapped}) == 2
 
 
 @pytest.mark.timeout(240)
@@ -190,7 +197,7 @@ def test_while_no_bundle_can_be_opened_events_are_screened_and_wait(
 ) -> None:
     damaged = tmp_path / "damaged"
     shutil.copytree(instance.bundle, damaged)
-    manifest = (damaged / "manifest.json").read_bytes()
+    whole = (damaged / "manifest.json").read_bytes()
     (damaged / "manifest.json").unlink()
     worker = instance.start(bundle=str(damaged))
     assert "worker_without_models" in worker.log
@@ -209,7 +216,7 @@ def test_while_no_bundle_can_be_opened_events_are_screened_and_wait(
     assert not instance.idle(), "nothing is acknowledged before its row"
     assert took < 10  # a loaded machine; else some hundredths
 
-    (damaged / "manifest.json").write_bytes(manifest)
+    (damaged / "manifest.json").write_bytes(whole)
     at_rest(instance, 2)
     assert "worker_has_models" in worker.log
 

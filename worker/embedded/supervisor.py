@@ -26,7 +26,7 @@ from worker.embedded.watch import READY_S, Kept, Watch
 from worker.errors import ServiceMissing, UsageError
 from worker.interruption import insist, stoppable
 from worker.service.heartbeat import PULSE
-from worker.service.readiness import answers, workers
+from worker.service.readiness import answers, screens_only, workers
 from worker.settings import Settings
 from worker.store.engine import Store
 
@@ -143,7 +143,11 @@ def running(
         stack.callback(worker.stop, WORKER_STOP_S)
         worker.start()
         _await_worker(endpoints, worker.process)
-        say("The worker is ready.")
+        say(
+            "The worker has no models: it screens, and the rest waits. `feltsense doctor` says why."
+            if screens_only(endpoints.metrics_url)
+            else "The worker is ready."
+        )
         for process in _celery(chosen, run_dir, lock, beat=not temporary):
             stack.callback(process.stop, STOP_S)
             process.start()

@@ -20,6 +20,8 @@ from worker.events.reflection import MESSAGE_LIMIT, Reflection, identity, parse
 ENRICH = "feltsense.enrich"
 DELETE = "feltsense.delete"
 ERASE = "feltsense.erase"
+MODELS = "feltsense_models"
+"""The question to workers which models they have open."""
 LIVE = "reflections"
 BULK = "reflections.bulk"
 TOO_DEEP = b'"nested too deeply to be kept"'

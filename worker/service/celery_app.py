@@ -19,6 +19,7 @@ from worker.events.message import BULK, LIVE
 from worker.observability import logging
 from worker.observability.logging import failure, logger
 from worker.service import beat, heap, slots, tasks, transport, upkeep
+from worker.service import control as _control  # noqa: F401 - what it registers
 from worker.service.beat import Rota
 from worker.service.heartbeat import Pulse
 from worker.service.progress import Consumption

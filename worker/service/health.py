@@ -17,7 +17,7 @@ from worker.inference.backend import Placed
 from worker.inference.devices import Policy
 from worker.inference.encoder import Encoder
 from worker.inference.temporal_net import TemporalNet
-from worker.service.readiness import workers
+from worker.service.readiness import open_models, workers
 from worker.settings import Settings
 from worker.store import schema
 from worker.store.engine import Store
@@ -90,10 +90,13 @@ def _broker(settings: Settings) -> str:
 
 
 def _worker(settings: Settings) -> str:
-    names = workers(broker_url(settings), timeout_s=WORKER_PATIENCE_S)
-    if not names:
+    found = open_models(broker_url(settings), timeout_s=WORKER_PATIENCE_S)
+    if not found:
         raise ServiceMissing("no worker answers")
-    return ", ".join(names)
+    if without := {name: told for name, told in found.items() if told.get("serving") is None}:
+        name, told = next(iter(without.items()))
+        raise ServiceMissing(f"{name} has no models and only screens: {told.get('trouble')}")
+    return ", ".join(f"{name} serves {told['serving']}" for name, told in found.items())
 
 
 def _database(settings: Settings) -> str:

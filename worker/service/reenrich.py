@@ -23,8 +23,10 @@ from worker.store.stored import Wanted
 INTERVAL_S = 2.0
 PEOPLE = 32
 """Persons a worker claims at once."""
-CHUNK = 64
+CHUNK = 32
 """Reflections of a person between two looks at what else is to be done."""
+CLAIM_S = 5.0
+"""A claim is an open transaction, so it ends soon and is made anew."""
 UNCLEAR_PAUSE_S = 30.0
 """Before the next pass, where others still write rows of another version."""
 
@@ -93,18 +95,21 @@ class Reenricher(Periodic):
             if not people:
                 break
             owed = [user for user in served.take_owed() if wanted.users is None or user in wanted.users]
-            rows += stored.claimed(
+            until = time.monotonic() + CLAIM_S
+            done = stored.claimed(
                 self._store,
                 served.version,
                 list(dict.fromkeys((*owed, *people))),
-                lambda mine: sum(self._person(served, user, wanted) for user in mine),
+                lambda mine, until=until: sum(self._person(served, user, wanted, until) for user in mine),  # type: ignore[misc]
             )
-            after = people[-1]
+            rows += done
+            if not done or time.monotonic() < until:  # else some of them may not be finished
+                after = people[-1]
         return rows
 
-    def _person(self, served: Served, user: str, wanted: Wanted) -> int:
+    def _person(self, served: Served, user: str, wanted: Wanted, until: float) -> int:
         rows = 0
-        while self._wanted(served):
+        while self._wanted(served) and time.monotonic() < until:
             found = stored.of_person(self._store, user, served.version, wanted, limit=CHUNK)
             if not found:
                 break

@@ -87,6 +87,8 @@ class Serving:
         self._tried: Served | None = None
         self._leaving: list[Served] = []
         self._changed = threading.Condition()
+        self.trouble: str | None = None
+        """Why no pipeline is open, for those who ask."""
 
     @property
     def version(self) -> str | None:
@@ -174,7 +176,7 @@ class Serving:
             assert self._tried is not None, "somebody tried it"
             if self._current is not None:
                 self._leaving.append(self._current)
-            self._current, self._tried = self._tried, None
+            self._current, self._tried, self.trouble = self._tried, None, None
             self._changed.notify_all()
 
     def withdraw(self) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 
 from worker.bundle import fetch, manifest
+from worker.bundle.manifest import Manifest
 from worker.bundle.people import people_of
 from worker.bundle.reader import STARTER
 from worker.errors import (
@@ -72,22 +73,22 @@ def first(store: Store, settings: Settings) -> Pipeline:
     """
     folder = settings.bundle or STARTER
     serving = models.serving(store)
-    own: str | None = None
+    own: Manifest | None = None
     try:
-        own = manifest.read(folder).model_version
+        own = manifest.read(folder)
     except BundleRefused as error:
         if serving is None:
             raise
         logger.error("bundle_refused", detail=str(error))
     if own is not None:
         explicit, active = settings.bundle is not None, serving.version if serving is not None else None
-        fresh = models.find(store, own) is None
-        if activates(own, fresh=fresh, explicit=explicit, serving=active):
+        fresh = models.find(store, own.model_version) is None
+        if activates(own.model_version, fresh=fresh, explicit=explicit, serving=active):
             pipeline = Pipeline.open(folder, settings)
             announce(store, pipeline)
             return pipeline
-        register(store, folder)
-        if own == active:
+        register(store, folder, own)
+        if own.model_version == active:
             return Pipeline.open(folder, settings)
     assert serving is not None, "without one, the own bundle was opened or refused"
     try:
@@ -108,9 +109,8 @@ def opened(wanted: Registered, settings: Settings, beside: Pipeline | None = Non
     return Pipeline.open(folder, settings, beside=beside)
 
 
-def register(store: Store, folder: Path) -> str:
+def register(store: Store, folder: Path, facts: Manifest) -> str:
     """Names the bundle in `model_versions`; its version."""
-    facts = manifest.read(folder)
     known = models.find(store, facts.model_version)
     # A place that all machines reach is not exchanged for a folder of this one.
     kept = known is not None and known.location is not None and "://" in known.location
@@ -127,7 +127,7 @@ def register(store: Store, folder: Path) -> str:
 
 def announce(store: Store, pipeline: Pipeline) -> None:
     """Names the bundle in `model_versions` and makes it the one whose rows readers get."""
-    models.activate(store, register(store, pipeline.folder))
+    models.activate(store, register(store, pipeline.folder, pipeline.manifest))
 
 
 def alarm(store: Store, wanted: Registered, error: Exception) -> None:
@@ -288,8 +288,10 @@ class Swapper(Periodic):
     def _without(self, error: Exception) -> None:
         trouble = self._troubles.setdefault(SERVING, _Trouble(None))
         trouble.again()
+        why = _why(error)
+        self._serving.trouble = why.get("reason", type(error).__name__)
         metrics.WITHOUT_MODELS.set(1)
-        logger.error("worker_without_models", next_s=trouble.pause_s, **_why(error))
+        logger.error("worker_without_models", next_s=trouble.pause_s, **why)
 
     def _warm(self, pipeline: Pipeline, beside: Pipeline | None) -> None:
         """Warm enough to begin; the rest follows in a thread."""

@@ -22,8 +22,9 @@ from worker.store.engine import Store
 INTERVAL_S = 1.0
 BEFORE = timedelta(hours=1)
 """What came so long before a version began to be tried is scored too."""
-BATCH = 256
-"""Arrivals looked at in one step; of these the share is scored, with what it needs as history."""
+BATCH = 32
+"""Arrivals looked at in one step; of these the share is scored, with what it needs as history. A step holds
+its persons by an open transaction, so it is short."""
 
 
 class Tryout(Periodic):

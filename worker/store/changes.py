@@ -22,11 +22,13 @@ Affected = tuple[Trace, Timeline]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
-    """Something of `user_id` is new, other or gone at `moment`, because of the reflection `cause`."""
+    """Something of `user_id` is new, other or gone at `moment`, because of the reflection `cause`; `whole`
+    where nothing was placed again at once, for nobody had the version's models open."""
 
     user_id: str
     moment: datetime
     cause: str
+    whole: bool = False
 
     def reaches(self, timeline: Timeline) -> bool:
         """Whether the moment lies in the window of this timeline of the same person."""
@@ -35,7 +37,7 @@ class Change:
         return at_s < timeline.as_of and (not full or bool(timeline.times[0] <= at_s))
 
     def can_wait(self, trace: Trace) -> bool:
-        return trace.created_at - self.moment > AT_ONCE
+        return self.whole or trace.created_at - self.moment > AT_ONCE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,9 +79,15 @@ def postpone(cursor: Cursor, changes: Sequence[Change], model_version: str) -> N
     """Ask for the rows that these changes reach beyond `AT_ONCE`, inside the caller's transaction."""
     if changes:
         query = """
-            INSERT INTO repairs (user_id, model_version, changed_at, cause)
-            SELECT a.user_id, %s, a.changed_at, a.cause
-            FROM unnest(%b::text[], %b::timestamptz[], %b::text[]) AS a (user_id, changed_at, cause)
+            INSERT INTO repairs (user_id, model_version, changed_at, cause, whole)
+            SELECT a.user_id, %s, a.changed_at, a.cause, a.whole
+            FROM unnest(%b::text[], %b::timestamptz[], %b::text[], %b::bool[])
+              AS a (user_id, changed_at, cause, whole)
         """
-        columns = ([c.user_id for c in changes], [c.moment for c in changes], [c.cause for c in changes])
+        columns = (
+            [c.user_id for c in changes],
+            [c.moment for c in changes],
+            [c.cause for c in changes],
+            [c.whole for c in changes],
+        )
         cursor.execute(query, (model_version, *columns))

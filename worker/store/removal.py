@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from worker.events.envelope import Seal
 from worker.store import changes, mentions, models, persons, reenrichments
@@ -16,8 +16,8 @@ from worker.store.vault import Keyring, Unopenable, place_of_payload
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Deleted:
-    """Ids that were there, ids of later rows placed again at once, and model versions whose later rows still
-    show the deleted ones' influence because no `place` for them was given."""
+    """Ids that were there, ids of later rows placed again at once, and model versions whose later rows show
+    the deleted ones' influence until somebody opens their models, because no `place` for them was given."""
 
     ids: tuple[str, ...]
     repaired: tuple[str, ...]
@@ -100,6 +100,7 @@ def _delete(cursor: Cursor, ids: list[str], places: Mapping[str, Place]) -> Dele
             changes.postpone(cursor, due.later, version)
             repaired.update(touched)
         else:
+            changes.postpone(cursor, [replace(change, whole=True) for change in changed], version)
             unrepaired.add(version)
     return Deleted(
         ids=tuple(gone), repaired=tuple(sorted(repaired)), unrepaired_versions=tuple(sorted(unrepaired))

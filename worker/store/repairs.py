@@ -13,7 +13,7 @@ AT_ONCE = 64
 """Changes a transaction: each may reach as many rows as a history is long."""
 
 _TAKE = """
-SELECT id, user_id, changed_at, cause FROM repairs
+SELECT id, user_id, changed_at, cause, whole FROM repairs
 WHERE model_version = %s ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
 """
 
@@ -42,7 +42,10 @@ def _catch_up(cursor: Cursor, place: Place, model_version: str, limit: int) -> i
     lock_persons(cursor, people)
     taken = cursor.execute(_TAKE, (model_version, limit)).fetchall()
     mine = [row for row in taken if row[1] in people]
-    found = [Change(user_id=user, moment=moment, cause=cause) for _, user, moment, cause in mine]
+    found = [
+        Change(user_id=user, moment=moment, cause=cause, whole=whole)
+        for _, user, moment, cause, whole in mine
+    ]
     affected = affected_by(cursor, [(change.user_id, change.moment) for change in found], model_version)
     due = changes.deferred(affected, found)
     if due.rows:

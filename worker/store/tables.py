@@ -206,7 +206,8 @@ class PerceptionRow(Base):
 
 
 class RepairRow(Base):
-    """A change in a person's past (`cause`: the reflection) whose far rows are still to be placed again."""
+    """A change in a person's past (`cause`: the reflection) whose far rows, or all of them (`whole`), are
+    still to be placed again."""
 
     __tablename__ = "repairs"
     __table_args__ = (
@@ -219,6 +220,7 @@ class RepairRow(Base):
     model_version: Mapped[Identifier]
     changed_at: Mapped[datetime]
     cause: Mapped[Identifier]
+    whole: Mapped[bool] = mapped_column(server_default=text("false"))
     requested_at: Mapped[Stamped]
 
 
