@@ -50,7 +50,8 @@ def _gates() -> Iterator[Gate]:
     for flag in FLAGS:
         yield Gate(variable=flag, metric="AUC", better="higher", tolerance=0.03)
     yield Gate(variable="risk level", metric="recall of medium or above", better="higher", tolerance=0.02)
-    yield Gate(variable="risk level", metric="called high though not at risk", better="lower", tolerance=0.02)
+    # A needless look costs less than a miss, and who misses less looks more often.
+    yield Gate(variable="risk level", metric="called high though not at risk", better="lower", tolerance=0.05)
     for name in ("invoked", "expressed", *FLAGS):
         yield Gate(variable=name, metric="ECE", better="lower", tolerance=0.02, part_rows=EFFECTIVE)
     for name in INTERVALS:
