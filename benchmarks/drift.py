@@ -26,7 +26,7 @@ from trainer.settings import TrainerSettings
 from worker.events.variables import CORES, LEVELS
 from worker.features import text
 
-ROWS, KEPT = 4, 0.6
+ROWS, KEPT = 6, 0.6
 """Of a window: rows of each of its people, and the share of them who are in the other window too."""
 KINDS: tuple[Kind, ...] = ("inputs", "outputs", "calibration")
 Rng = np.random.Generator
@@ -115,17 +115,17 @@ def _drawn(weight: Callable[[Pool], NDArray[np.float64]]) -> Plant:
 
 def _language(pool: Pool, people: NDArray[np.str_], rng: Rng) -> Window:
     """A fifth of the people is replaced by people who write Hinglish."""
-    hindi = [
-        one for one in np.unique(pool.person) if (pool.language[pool.person == one] == "hi-Latn").mean() > 0.5
-    ]
+    others = np.setdiff1d(np.unique(pool.person), people)
+    share = [(pool.language[pool.person == one] == "hi-Latn").mean() for one in others]
     count = len(people) // 5
-    return pool.window(np.concatenate([people[count:], rng.choice(hindi, count)]), rng)
+    hindi = others[np.argsort(share)[-count:]]
+    return pool.window(np.concatenate([people[count:], hindi]), rng)
 
 
 def _topics(pool: Pool) -> NDArray[np.float64]:
     """Texts on one side of the embedding are written four times as often."""
     centred = pool.texts.embedding - pool.texts.embedding.mean(axis=0)
-    direction = np.linalg.svd(centred[:2000], full_matrices=False)[2][2]
+    direction = np.linalg.svd(centred[:400], full_matrices=False)[2][2]
     return np.asarray(np.where(centred @ direction > 0, 4.0, 1.0))
 
 
@@ -199,7 +199,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.drift", description=__doc__)
     parser.add_argument("--checks", type=int, default=100, help="pairs of windows without drift")
     parser.add_argument("--planted", type=int, default=20, help="pairs of windows for each planted change")
-    parser.add_argument("--people", type=int, default=80, help="in each window")
+    parser.add_argument("--people", type=int, default=160, help="in each window")
     options = parser.parse_args()
     pool = Pool.make(2 * options.people, TrainerSettings())
     print(

@@ -12,6 +12,7 @@ import dataclasses
 import fcntl
 import hashlib
 import importlib
+import io
 import math
 import os
 import shutil
@@ -78,14 +79,28 @@ class Checkpoint:
                     return restored
             except _DAMAGED as error:
                 self._say(f"{path} is damaged ({type(error).__name__}): computed again")
-        arrays_: dict[str, Any] = {}
-        outline = orjson.dumps(_outline(make(), arrays_))
+        arrays_ = _arrays(make())
         part = path.with_name(f".{name}.part-{os.getpid()}.npz")
-        arrays_[OUTLINE] = np.frombuffer(outline, dtype=np.uint8)
         np.savez(part, **arrays_)
         part.replace(path)
-        kept: T = _restore(orjson.loads(outline), arrays_)
+        kept: T = _restore(orjson.loads(arrays_[OUTLINE].tobytes()), arrays_)
         return kept
+
+
+def packed(value: Any) -> bytes:
+    """`value` as a file like those that are kept, for another machine; equal values give equal bytes."""
+    into = io.BytesIO()
+    np.savez(into, **_arrays(value))
+    return into.getvalue()
+
+
+def unpacked(raw: bytes) -> Any:
+    """What `packed` was given. Raises `TrainerError` for anything else."""
+    try:
+        with np.load(io.BytesIO(raw), allow_pickle=False) as arrays:
+            return _restore(orjson.loads(arrays[OUTLINE].tobytes()), arrays)
+    except _DAMAGED as error:
+        raise TrainerError(f"an artefact is damaged ({type(error).__name__})") from None
 
 
 @contextmanager
@@ -130,6 +145,14 @@ def _locked(lock: TextIO) -> bool:
             sleep(0.1)
         else:
             return True
+
+
+def _arrays(value: Any) -> dict[str, Any]:
+    """The arrays of `value`, and their outline among them."""
+    arrays: dict[str, Any] = {}
+    outline = orjson.dumps(_outline(value, arrays))
+    arrays[OUTLINE] = np.frombuffer(outline, dtype=np.uint8)
+    return arrays
 
 
 def _outline(value: Any, arrays: dict[str, Any]) -> Any:

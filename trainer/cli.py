@@ -136,6 +136,9 @@ def train(
     plan: Annotated[
         str, typer.Option(metavar="NAME|PATH", help="A plan of trainer/plans, or a TOML file.")
     ] = "starter",
+    distributed: Annotated[
+        bool, typer.Option("--distributed", help="Folds and trials on every `feltsense trainer` that runs.")
+    ] = False,
     more: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", hidden=True)] = None,
 ) -> None:
     """Fit a bundle on labelled files.
@@ -148,9 +151,15 @@ def train(
     from rich.console import Console
 
     from trainer.rebuild import rebuild
+    from trainer.settings import TrainerSettings
 
+    crew = None
+    if distributed or TrainerSettings().distributed:
+        from trainer.service.remote import crew as others
+
+        crew = others()
     try:
-        rebuild([*data, *(more or ())], plan, out, Console(stderr=True))
+        rebuild([*data, *(more or ())], plan, out, Console(stderr=True), crew=crew)
     except KeyboardInterrupt:
         typer.echo("feltsense: stopped; the same command goes on from here", err=True)
         raise typer.Exit(INTERRUPTED) from None

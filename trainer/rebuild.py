@@ -35,6 +35,7 @@ from trainer.fit import text, transformer
 from trainer.hpo import study
 from trainer.hpo.search import Searcher
 from trainer.oof import appraisal, crossfit, decision, placement, timelines
+from trainer.parts import Crew
 from trainer.plan import Plan
 from trainer.settings import TrainerSettings
 from trainer.splits import ledger as lineage
@@ -54,14 +55,16 @@ from worker.inference.encoder import Encoder
 STARTER = Path(__file__).parent.parent / "worker" / "starter"
 
 
-def rebuild(data: Sequence[Path], plan: str | Path, out: Path, console: Console) -> Manifest:
+def rebuild(
+    data: Sequence[Path], plan: str | Path, out: Path, console: Console, *, crew: Crew | None = None
+) -> Manifest:
     """Fit a bundle by `plan` (a name or a TOML file) on labelled JSONL files, write it to `out` and print
-    its figures.
+    its figures; a `crew` computes folds and trials.
 
     Raises `TrainerError` for a bad plan, bad rows, or a source whose licence does not fit the plan.
     """
     recipe = plans.read(plan)
-    manifest = fit(labelled.load(data), recipe, out, console, TrainerSettings())
+    manifest = fit(labelled.load(data), recipe, out, console, TrainerSettings(), crew=crew)
     console.print(report.table(manifest.metrics))
     console.print(floors.table(floors.judge(manifest.metrics)))
     console.print(f"bundle {manifest.model_version} written to {out}")
@@ -76,10 +79,12 @@ def fit(
     settings: TrainerSettings,
     *,
     tell: progress.Tell | None = None,
+    crew: Crew | None = None,
 ) -> Manifest:
     """The recipe itself. Everything above the bases sees out-of-fold columns only; the bases are refitted
     on all rows of the train part at the end. Stopped at any point, the same call goes on from what it had
-    computed. `tell` hears how far it is, and ends it by raising."""
+    computed. `tell` hears how far it is, and ends it by raising; a `crew` computes folds
+    and trials on other trainers."""
     tree = taxonomy()
     key = checkpoint.key_of(plan, labelled_rows)
     with (
@@ -112,7 +117,14 @@ def fit(
         plausible.check(rows, features.lexical, features.dense[:, : Encoder.width], seed=plan.seed)
 
         people = [row.reflection.user_id for row in (*rows, *aside)]
-        search = Searcher(store=store, key=key, people=people, step=step, keep=kept.keep)
+        search = Searcher(
+            store=store,
+            key=key,
+            people=people,
+            step=step,
+            keep=kept.keep,
+            crew=crew if settings.study_address is not None else None,
+        )
         judged = np.concatenate([goals.learned, ~parts.record.shared[parts.part == VALIDATION]])
         plan = search.texts(plan, every, targets.extract([*rows, *aside], plan, tree, judged), fold)
 
@@ -125,7 +137,7 @@ def fit(
         sources = [row.source for row in rows]
         columns = crossfit.cross_fit(
             features, goals, fold, plan, tree, step.advance,
-            sources=sources, activations=lower, ledger=ledger, keep=kept.keep,
+            sources=sources, activations=lower, ledger=ledger, keep=kept.keep, crew=crew,
         )  # fmt: skip
 
         plan = search.gates(plan, columns, goals, appraisal.alone(reflections, features), fold)

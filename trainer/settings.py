@@ -40,6 +40,14 @@ class TrainerSettings(Configured):
         "server when unset.",
     )
     concurrency: int = Field(default=4, ge=2, le=64, description="Tasks of one trainer at once.")
+    distributed: bool = Field(
+        default=False, description="Folds and trials of every rebuild are computed by all trainers."
+    )
+    artefacts: str = Field(
+        default="run/trainer/artefacts",
+        description="Where trainers leave arrays for each other: a folder or an fsspec URL that all of them "
+        "reach.",
+    )
     work_dir: Path = Field(
         default=Path("run/trainer"),
         description="Folder of rebuilds under way; they hold numbers, no texts.",

@@ -19,6 +19,7 @@ from trainer.hpo.gates import Gates, Stack
 from trainer.hpo.objective import Objective
 from trainer.oof.crossfit import Keep
 from trainer.oof.timelines import Laid
+from trainer.parts import Crew, plain
 from trainer.plan import Plan
 from trainer.progress import Steps
 from worker.features.assemble import Features
@@ -37,18 +38,21 @@ class Searcher:
     people: Sequence[str]
     step: Steps
     keep: Keep
+    crew: Crew | None = None
     tuning: dict[str, Any] = field(default_factory=dict)
 
     def texts(self, plan: Plan, features: Features, targets: Targets, fold: Ints) -> Plan:
         """The variables that texts tell. Rows behind those of `fold` [k <= n] are of the validation part and
         give the verdict; where there are none, the folds' unseen rows do."""
         aside = len(features.lexical) - len(fold)
-        folds = objective.folds_of(features, targets, np.concatenate([fold, np.full(aside, -1)]))
+        marks = np.concatenate([fold, np.full(aside, -1)])
+        folds = objective.folds_of(features, targets, marks)
         judges = objective.folds_of(features, targets, np.repeat([0, 1], [len(fold), aside]), tested=[1])
         for variable in (*spaces.TEXT, "congruence"):
             judge = objective.Texts(variable, features, targets, judges) if aside else None
             what = objective.Texts(variable, features, targets, folds)
-            plan = self._study(plan, variable, what, self.people, judge)
+            inputs = {"features": features, "targets": targets, "fold": marks, "variable": variable}
+            plan = self._study(plan, variable, what, self.people, judge, inputs)
         return plan
 
     def gates(
@@ -73,17 +77,30 @@ class Searcher:
         return self._study(plan, "comparator", Forecasts(laid), [self.people[row] for row in laid.row], None)
 
     def _study(
-        self, plan: Plan, variable: str, what: Objective, people: Sequence[str], judge: Objective | None
+        self,
+        plan: Plan,
+        variable: str,
+        what: Objective,
+        people: Sequence[str],
+        judge: Objective | None,
+        inputs: Mapping[str, Any] | None = None,
     ) -> Plan:
         trials = plan.search.trials.get(variable, 0)
         if not trials:
             return plan
         self.step(f"search {variable}", trials)
 
+        def spread(name: str, numbers: Sequence[int]) -> None:
+            assert self.crew is not None
+            assert inputs is not None
+            given = plain(plan, **inputs, name=name)
+            self.crew.compute("trial", given, numbers, self.step.advance)
+
         def searched() -> dict[str, Any]:
             tuned, told = study.tune(
                 plan, variable, what, people,
                 store=self.store, key=self.key, judge=judge, advance=self.step.advance,
+                spread=None if self.crew is None or inputs is None else spread,
             )  # fmt: skip
             return {"plan": tuned.model_dump_json(), "told": told.record()}
 

@@ -103,31 +103,29 @@ def tune(
     key: str,
     judge: Objective | None = None,
     advance: Callable[[int], None],
+    spread: Callable[[str, Sequence[int]], None] | None = None,
 ) -> tuple[Plan, Tuning]:
     """The plan with the best settings of `variable`, if they are better than its own, and what was tried.
 
     `people` [n] names each row's person, `key` what the study depends on (`checkpoint.key_of`), `judge` the
     rows of a validation part; without one the verdict is on the folds' own unseen rows. `advance` is told of
-    trials done, `trials` in all.
+    trials done, `trials` in all. `spread` has trials of a study, by its name and their numbers, computed
+    elsewhere; the first, of the plan's own settings, is always done here.
     """
-    study = optuna.create_study(
-        storage=store,
-        study_name=f"{plan.name} {variable} {key[:16]}",
-        load_if_exists=True,
-        pruner=MedianPruner(n_startup_trials=WATCHED, n_warmup_steps=0),
-    )
+    name = f"{plan.name} {variable} {key[:16]}"
+    study = _opened(store, name)
     for left in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(left.number, state=TrialState.FAIL)
     own = spaces.own(plan, variable)
     done = len(_finished(study))
     advance(done)
     for number in range(done, plan.search.trials[variable]):
-        study.sampler = TPESampler(
-            seed=_seed(plan.seed, variable, number), n_startup_trials=DRAWN, constant_liar=False
-        )
+        if number > 0 and spread is not None:
+            spread(name, range(number, plan.search.trials[variable]))
+            break
         if number == 0 and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             study.enqueue_trial(own)
-        _try(study, study.ask(), plan, variable, objective)
+        attempt(store, name, plan, variable, objective, number)
         advance(1)
     best = _best(study, plan, variable)
     tuned = spaces.applied(plan, variable, best)
@@ -147,6 +145,26 @@ def tune(
         accepted=accepted,
     )
     return (tuned if accepted else plan), verdict
+
+
+def attempt(
+    store: BaseStorage, name: str, plan: Plan, variable: str, objective: Objective, number: int
+) -> None:
+    """Trial `number` of the study `name`, whoever computes the others."""
+    study = _opened(store, name)
+    study.sampler = TPESampler(
+        seed=_seed(plan.seed, variable, number), n_startup_trials=DRAWN, constant_liar=False
+    )
+    _try(study, study.ask(), plan, variable, objective)
+
+
+def _opened(store: BaseStorage, name: str) -> optuna.Study:
+    return optuna.create_study(
+        storage=store,
+        study_name=name,
+        load_if_exists=True,
+        pruner=MedianPruner(n_startup_trials=WATCHED, n_warmup_steps=0),
+    )
 
 
 def accept(

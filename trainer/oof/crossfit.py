@@ -14,6 +14,7 @@ from trainer.features.activations import Activations
 from trainer.features.build import rows_of
 from trainer.features.targets import Targets
 from trainer.fit import text, transformer
+from trainer.parts import Crew, plain
 from trainer.plan import Plan
 from trainer.splits.folds import splits
 from trainer.splits.ledger import Ledger
@@ -51,21 +52,29 @@ def cross_fit(
     activations: Callable[[], Activations] | None = None,
     ledger: Ledger | None = None,
     keep: Keep = computed,
+    crew: Crew | None = None,
 ) -> dict[str, Columns]:
     """The matrix of stage A: variable -> base -> out-of-fold predictions [n] or [n, k], as
     `worker.appraise.bases` gives them; `expressed.nuance` and `invoked.nuance` hold logits [n, 6, 6], and a
     corpus' own classes have its name. Base Tr takes part where the plan has it: then `activations` and every
     row's source are wanted. `ledger` is told what each fold's models were trained on and predicted; `keep`
-    may know a fold's columns from before.
+    may know a fold's columns from before. A `crew` computes the folds, unless base Tr takes part: its
+    activations are too much to send.
     """
     whole: dict[str, Columns] = {}
+    found: list[dict[str, Columns]] = []
+    if crew is not None and plan.transformer is None:
+        inputs = plain(plan, features=features, targets=targets, fold=fold)
+        count = int(fold.max()) + 1
+        found = keep("texts", lambda: crew.compute("fold", inputs, range(count), lambda _: None))
     for number, (train, held) in enumerate(splits(fold)):
         used = train & targets.learned
 
-        def predicted(used: Rows = used, held: Rows = held) -> dict[str, Columns]:
-            return _predicted(features, targets, used, held, plan, taxonomy, sources, activations)
+        def fitted(used: Rows = used, held: Rows = held) -> dict[str, Columns]:
+            return predicted(features, targets, used, held, plan, taxonomy, sources, activations)
 
-        for variable, columns in keep(f"texts-{number}", predicted).items():
+        columns_of = found[number] if found else keep(f"texts-{number}", fitted)
+        for variable, columns in columns_of.items():
             for base, values in columns.items():
                 into = whole.setdefault(variable, {}).setdefault(
                     base, np.full((len(fold), *values.shape[1:]), np.nan)
@@ -77,7 +86,7 @@ def cross_fit(
     return whole
 
 
-def _predicted(
+def predicted(
     features: Features,
     targets: Targets,
     used: Rows,

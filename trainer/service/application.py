@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from celery import Celery, signals
 
-from trainer.service import schedule
+from trainer.service import crew, schedule
 from trainer.service.schedule import CALIBRATION, DRIFT, EARLY, QUEUE, REBUILD
 from trainer.settings import TrainerSettings
 from worker.errors import FeltsenseError, UsageError
@@ -85,6 +85,7 @@ def create(
         return app.place
 
     slots.register(app, dict.fromkeys(entries, True), clock, place)
+    crew.register(app, trainer)
     _connect(app, settings, bodies_of(app, settings, trainer) if bodies is None else bodies)
     return app
 
@@ -106,7 +107,8 @@ def bodies_of(app: App, settings: Settings, trainer: TrainerSettings) -> dict[st
     def rebuild(turn: Turn) -> Facts:
         from trainer.service import rebuilding
 
-        return rebuilding.rebuild(settings, trainer, turn)
+        others = crew.QueueCrew(app, trainer, turn.check) if trainer.distributed else None
+        return rebuilding.rebuild(settings, trainer, turn, crew=others)
 
     def rebuild_early() -> None:
         slot = schedule.early(app.rota.clock.now())

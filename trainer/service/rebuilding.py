@@ -20,6 +20,7 @@ from trainer import rebuild as recipe
 from trainer.data import labelled, operator
 from trainer.data.labelled import Labelled
 from trainer.evaluate import floors
+from trainer.parts import Crew
 from trainer.promote import switch
 from trainer.promote.switch import Outcome
 from trainer.settings import TrainerSettings
@@ -35,15 +36,15 @@ from worker.store.slots import ATTEMPTS, Slot
 LOCK = "feltsense.rebuild"
 
 
-def rebuild(settings: Settings, trainer: TrainerSettings, turn: Turn) -> Facts:
-    """The body of a rebuild's slot. Raises what the recipe and the comparison raise."""
+def rebuild(settings: Settings, trainer: TrainerSettings, turn: Turn, *, crew: Crew | None = None) -> Facts:
+    """The body of a rebuild's slot; a `crew` shares the work. Raises what recipe and comparison raise."""
     with turn.store.locked(LOCK) as ours:
         if not ours:
             return {"skipped": "another rebuild runs"}
         name = runs.named(turn.slot.name, turn.slot.at)
         runs.begin(turn.store, name, {"plan": trainer.plan})
         try:
-            return _rebuilt(settings, trainer, turn, name)
+            return _rebuilt(settings, trainer, turn, name, crew)
         except Interrupted:
             raise
         except Exception as error:
@@ -53,12 +54,12 @@ def rebuild(settings: Settings, trainer: TrainerSettings, turn: Turn) -> Facts:
             raise
 
 
-def _rebuilt(settings: Settings, trainer: TrainerSettings, turn: Turn, name: str) -> Facts:
+def _rebuilt(settings: Settings, trainer: TrainerSettings, turn: Turn, name: str, crew: Crew | None) -> Facts:
     started = time.monotonic()
     turn.tell(step="read the labels")
     rows = _rows(trainer, turn)
     out = trainer.work_dir / _folder(turn.slot)
-    made = _made(rows, trainer, out, turn)
+    made = _made(rows, trainer, out, turn, crew)
     outcome = switch.consider(
         turn.store,
         settings,
@@ -81,13 +82,15 @@ def _rows(trainer: TrainerSettings, turn: Turn) -> list[Labelled]:
     return [*files, *operator.rows(turn.store, until=turn.slot.began)]
 
 
-def _made(rows: list[Labelled], trainer: TrainerSettings, out: Path, turn: Turn) -> Manifest:
+def _made(
+    rows: list[Labelled], trainer: TrainerSettings, out: Path, turn: Turn, crew: Crew | None
+) -> Manifest:
     """The bundle of this slot: as an earlier attempt left it, if it came so far."""
     if (out / NAME).is_file():
         return manifest.read(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     quiet = Console(quiet=True)
-    return recipe.fit(rows, plans.read(trainer.plan), out, quiet, trainer, tell=turn.tell)
+    return recipe.fit(rows, plans.read(trainer.plan), out, quiet, trainer, tell=turn.tell, crew=crew)
 
 
 def _folder(slot: Slot) -> str:

@@ -13,6 +13,7 @@ REBUILD = "feltsense.rebuild"
 EARLY = "feltsense.rebuild.early"
 DRIFT = "feltsense.drift"
 CALIBRATION = "feltsense.calibration"
+PART = "feltsense.part"
 
 
 def entries(settings: TrainerSettings) -> tuple[Entry, ...]:

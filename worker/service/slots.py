@@ -61,6 +61,10 @@ class Turn:
         if monotonic() - self._shown >= SHOW_S:
             self._shown = monotonic()
             self._show(progress)
+        self.check()
+
+    def check(self) -> None:
+        """Raises `Interrupted` when the body shall end here."""
         if self.lost or self._stopping.is_set():
             raise Interrupted(f"{self.slot.name} was interrupted; it goes on from what it has kept")
 

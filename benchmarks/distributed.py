@@ -1,0 +1,123 @@
+"""How much faster two trainers are than one: `python -m benchmarks.distributed [--people 200] [--rounds 3]`.
+
+Real Postgres, real Valkey, trainer processes of one thread each on this machine. Cross-fitting of synthetic
+people and the trials of one variable are computed with one trainer and with two, in turns; on a machine that
+does something else at the time the ratio says little.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from celery import Celery
+
+from benchmarks.command import run
+from benchmarks.schedule.__main__ import servers
+from trainer import parts
+from trainer import plan as plans
+from trainer.data import labelled, synthetic
+from trainer.features import build, targets
+from trainer.plan import Plan
+from trainer.service.application import beside
+from trainer.service.crew import QueueCrew
+from trainer.settings import TrainerSettings
+from trainer.splits import split
+from worker.embedded.process import Process
+from worker.errors import ServiceMissing
+from worker.events.taxonomy import taxonomy
+from worker.service import transport
+from worker.service.readiness import workers
+
+FOLDS = 6
+READY_S = 90.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.distributed", description=__doc__)
+    parser.add_argument("--people", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, servers(Path(folder)) as (broker, database):
+        place = Path(folder)
+        settings = TrainerSettings(artefacts=str(place / "artefacts"))
+        inputs = _inputs(options.people, place, settings)
+        transport.install()
+        address = beside(broker)
+        app = Celery("measured", broker=address, backend=address, set_as_current=False)
+        crew = QueueCrew(app, settings, lambda: None)
+        seconds: dict[int, list[float]] = {1: [], 2: []}
+        for number in range(options.rounds):
+            for count in (1, 2) if number % 2 == 0 else (2, 1):
+                with _trainers(count, broker, database, settings, place, app):
+                    crew.compute("fold", inputs, range(2), lambda _: None)  # imports, and inputs read
+                    started = time.monotonic()
+                    crew.compute("fold", inputs, range(FOLDS), lambda _: None)
+                    seconds[count].append(time.monotonic() - started)
+                    print(f"{count} trainers: {FOLDS} folds in {seconds[count][-1]:.1f} s", flush=True)
+    one, two = median(seconds[1]), median(seconds[2])
+    print(f"median of {options.rounds}: {one:.1f} s and {two:.1f} s: {one / two:.2f} times")
+
+
+def _inputs(people: int, folder: Path, settings: TrainerSettings) -> parts.Inputs:
+    path = folder / "people.jsonl"
+    synthetic.write(path, people=people, seed=11)
+    rows = labelled.load([path])
+    plan, tree = plans.read("quick"), taxonomy()
+    plan = Plan.model_validate({**plan.model_dump(), "folds": FOLDS})
+    made = split.make(rows, plan, tree, count=FOLDS, seed=plan.seed)
+    inside = [row for row, yes in zip(rows, made.inside, strict=True) if yes]
+    goals = targets.extract(inside, plan, tree, made.learned[made.inside])
+    features, _ = build.build(
+        [row.reflection for row in inside],
+        tree,
+        bits=plan.ngram_bits,
+        settings=settings,
+        advance=lambda _: None,
+    )
+    print(f"{len(inside)} rows of {people} synthetic people, plan quick")
+    return parts.plain(plan, features=features, targets=goals, fold=np.asarray(made.fold[made.inside]))
+
+
+@contextmanager
+def _trainers(
+    count: int, broker: str, database: str, settings: TrainerSettings, folder: Path, app: Celery
+) -> Iterator[None]:
+    environment = {
+        **os.environ, "FELTSENSE_BROKER_URL": broker, "FELTSENSE_DATABASE_URL": database,
+        "FELTSENSE_TRAINER_ARTEFACTS": settings.artefacts, "OMP_NUM_THREADS": "1",
+    }  # fmt: skip
+    argv = [
+        sys.executable,
+        "-m",
+        "celery",
+        "--app",
+        "trainer.service.celery_app",
+        "worker",
+        "--without-mingle",
+    ]
+    with ExitStack() as stack:
+        for number in range(count):
+            process = Process(
+                f"trainer-{number}", [*argv, "--hostname", f"t{number}@%h"], log=folder / f"t{number}.log",
+                environment=environment,
+            )  # fmt: skip
+            process.start()
+            stack.callback(process.kill)
+        expires = time.monotonic() + READY_S
+        while len(workers(str(app.conf.broker_url), 1.0)) < count:
+            if time.monotonic() > expires:
+                raise ServiceMissing(f"{count} trainers were not ready after {READY_S:g} s")
+        yield
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,121 @@
+"""Folds and trials on two trainers, of which one is killed: the same bundle as in one process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from celery import Celery
+from pydantic import SecretStr
+from rich.console import Console
+
+from tests.support.database import Server
+from tests.support.service import ROOT, eventually
+from tests.unit.test_trainer_rebuild import PLAN
+from trainer import rebuild
+from trainer.data import labelled, synthetic
+from trainer.errors import TrainerError
+from trainer.service.application import beside
+from trainer.service.crew import QueueCrew
+from trainer.settings import TrainerSettings
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+RECIPE = PLAN.model_copy(update={"transformer": None})
+
+
+class Trainers:
+    """Two trainer processes on one broker, and the crew that asks them."""
+
+    def __init__(self, broker: str, database: str, settings: TrainerSettings, folder: Path) -> None:
+        self.settings = settings
+        url = settings.study_address
+        assert url is not None
+        environment = {
+            **os.environ,
+            "FELTSENSE_BROKER_URL": broker,
+            "FELTSENSE_DATABASE_URL": database,
+            "FELTSENSE_TRAINER_STUDY_URL": url,
+            "FELTSENSE_TRAINER_ARTEFACTS": settings.artefacts,
+        }
+        self.logs = [folder / "trainer-0.log", folder / "trainer-1.log"]
+        self.processes = []
+        for number, log in enumerate(self.logs):
+            with log.open("wb") as sink:
+                self.processes.append(
+                    subprocess.Popen(
+                        [
+                            sys.executable, "-m", "celery", "--app", "trainer.service.celery_app", "worker",
+                            "--without-mingle", "--hostname", f"t{number}@%h",
+                        ],
+                        cwd=ROOT, env=environment, stdout=sink, stderr=sink, stdin=subprocess.DEVNULL,
+                    )
+                )  # fmt: skip
+        for log in self.logs:
+            eventually(
+                lambda log=log: "trainer_ready" in log.read_text(), 90, lambda log=log: log.read_text()
+            )
+        address = beside(broker)
+        self.app = Celery("crew", broker=address, backend=address, set_as_current=False)
+        self.killed = False
+
+    def crew(self, *, kill: bool = False) -> QueueCrew:
+        """The crew; with `kill` the first trainer dies as soon as it has something in hand."""
+
+        def alive() -> None:
+            client = redis.Redis.from_url(str(self.app.conf.broker_url))
+            if kill and not self.killed and client.hlen("unacked") > 1:
+                self.processes[0].kill()
+                self.killed = True
+
+        return QueueCrew(self.app, self.settings, alive)
+
+
+@pytest.fixture
+def trainers(valkey: str, database_url: str, postgres: Server, tmp_path: Path) -> Iterator[Trainers]:
+    redis.Redis.from_url(valkey).flushall()
+    studies = postgres.create()
+    url = postgres.url(studies).replace("postgresql://", "postgresql+psycopg://", 1)
+    settings = TrainerSettings(study_url=SecretStr(url), artefacts=str(tmp_path / "artefacts"))
+    made = Trainers(valkey, database_url, settings, tmp_path)
+    yield made
+    for process in made.processes:
+        process.kill()
+        process.wait()
+    postgres.drop(studies)
+
+
+def test_two_trainers_one_of_them_killed_make_the_bundle_that_one_process_makes(
+    trainers: Trainers, tmp_path: Path
+) -> None:
+    path = tmp_path / "synthetic.jsonl"
+    synthetic.write(path, people=30, seed=11)
+    rows = labelled.load([path])
+    quiet = Console(quiet=True)
+    alone = rebuild.fit(rows, RECIPE, tmp_path / "alone", quiet, TrainerSettings())
+
+    together = rebuild.fit(
+        rows, RECIPE, tmp_path / "together", quiet, trainers.settings, crew=trainers.crew(kill=True)
+    )
+
+    assert trainers.killed
+    assert together.tuning["valence"] == alone.tuning["valence"]
+    assert {name: one for name, one in together.files.items() if name != "model_card.md"} == {
+        name: one for name, one in alone.files.items() if name != "model_card.md"
+    }
+    assert list((tmp_path / "artefacts").iterdir()) == []
+
+
+def test_a_part_that_fails_is_named_and_nobody_to_ask_is_told(trainers: Trainers, tmp_path: Path) -> None:
+    with pytest.raises(TrainerError, match="nonsense 0 failed on a trainer: TrainerError"):
+        trainers.crew().compute("nonsense", {"a": 1}, [0], lambda _: None)
+    for process in trainers.processes:
+        process.kill()
+        process.wait()
+    with pytest.raises(TrainerError, match="no trainer runs"):
+        trainers.crew().compute("fold", {"a": 1}, [0], lambda _: None)
