@@ -156,8 +156,12 @@ class Pipeline:
                 policy=policy,
             )
             opening.callback(net.close)
-            phrases = encoder.encode([phrase for _, phrase in taxonomy().anchors()])
-            anchors = Anchors.of(phrases[:, : Encoder.width])
+            if beside is not None and shared:
+                # The same vectors; and behind a full live lane they would not be encoded before it is empty.
+                anchors = beside._anchors
+            else:
+                phrases = encoder.encode([phrase for _, phrase in taxonomy().anchors()])
+                anchors = Anchors.of(phrases[:, : Encoder.width])
             opened = cls(loaded, encoder, net, anchors, taxonomy(), _asker(loaded, chosen))
             opening.pop_all()
         return opened
@@ -225,9 +229,11 @@ class Pipeline:
         """Stage B: what depends on the person's earlier reflections."""
         return place(self._bundle.contents, self._net, items)
 
-    def perceive(self, reflections: Iterable[Reflection | Mapping[str, Any]]) -> list[Perception]:
+    def perceive(
+        self, reflections: Iterable[Reflection | Mapping[str, Any]], *, live: bool = False
+    ) -> list[Perception]:
         """Perceive a closed set of events (reflections, or mappings as on the wire; one revision each): every
-        row sees the earlier ones of its person in it.
+        row sees the earlier ones of its person in it. `live` texts are encoded before all others.
 
         Returns perceptions in the order of `created_at`, the same values as the queue writes for these
         events in any order. Raises `Rejected` for a mapping that is no event.
@@ -238,7 +244,7 @@ class Pipeline:
         appraisals: list[Appraisal] = []
         for start in range(0, len(ordered), BATCH):
             readings = self.read(ordered[start : start + BATCH])
-            appraisals += self.appraise(readings, self.encode(readings).result())
+            appraisals += self.appraise(readings, self.encode(readings, live=live).result())
         traces = [appraisal.trace for appraisal in appraisals]
         cuts = timelines(
             [trace.user_id for trace in traces], [trace.moment for trace in traces], len(HISTORY)

@@ -41,11 +41,11 @@ SERVING, TRIED = "serving", "tried"
 
 
 def rehearse(pipeline: Pipeline) -> None:
-    """Reads one made-up text with it: whatever is loaded late is loaded now, and what is broken shows."""
+    """Reads one made-up text with it: whatever is loaded late is loaded now, and what is broken shows. A full
+    live lane does not keep it waiting."""
     moment = datetime(2026, 1, 1, tzinfo=UTC)
-    pipeline.perceive(
-        [Reflection(id="-", user_id="-", text="So far, so good.", created_at=moment, utc_offset_min=0)]
-    )
+    made_up = Reflection(id="-", user_id="-", text="So far, so good.", created_at=moment, utc_offset_min=0)
+    pipeline.perceive([made_up], live=True)
 
 
 class Swapper(Periodic):
