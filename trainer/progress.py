@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from trainer.plan import Plan
+from worker.observability import training
 
 
 def expected(plan: Plan, rows: int) -> dict[str, float]:
@@ -79,6 +80,7 @@ class Steps:
         self._name, self._total, self._advanced, self._began = name, max(total, 1), 0, monotonic()
         mean = sum(self._left.values()) / len(self._left) if self._left else 1.0
         self._weight = self._left.pop(name, mean)
+        training.step_began(name)
         if self._bars is not None:
             self._bar = self._bars.add_task(name, total=total)
         self._show()
@@ -101,7 +103,9 @@ class Steps:
         self._done += self._weight
         if self._bars is not None and self._bar is not None:
             self._bars.remove_task(self._bar)
-        self.say(f"{self._name:<28} {monotonic() - self._began:8.1f} s")
+        seconds = monotonic() - self._began
+        training.step_ended(self._name, seconds)
+        self.say(f"{self._name:<28} {seconds:8.1f} s")
         self._name, self._bar, self._weight, self._advanced = None, None, 0.0, 0
         self._show()
 

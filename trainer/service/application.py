@@ -18,7 +18,7 @@ from trainer.service import crew, schedule
 from trainer.service.schedule import CALIBRATION, DRIFT, EARLY, QUEUE, REBUILD
 from trainer.settings import TrainerSettings
 from worker.errors import FeltsenseError, UsageError
-from worker.observability import logging
+from worker.observability import logging, metrics
 from worker.observability.logging import failure, logger
 from worker.service import slots, transport
 from worker.service.beat import Rota, database
@@ -148,6 +148,7 @@ def _connect(app: App, settings: Settings, bodies: Mapping[str, Body]) -> None:
             store = held.enter_context(Store.open(settings.database_url, text_keys=settings.text_keys))
             store.ping()
             app.place = Place(store, bodies)
+            held.enter_context(metrics.served(0, "trainer", settings.run_dir, host=settings.metrics_host))
         except FeltsenseError as error:
             # Celery logs what a signal's receiver raises and goes on.
             logger.error("trainer_refused", error=type(error).__name__, detail=str(error))

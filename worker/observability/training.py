@@ -3,14 +3,10 @@ them serves them with `metrics.served(port, "trainer", run_dir)`. Never a text, 
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from prometheus_client import Counter, Gauge, Histogram
 
 RUNS = Counter("feltsense_training_runs", "Scheduled work: done, failed.", ["task", "outcome"])
-SLOTS = Counter("feltsense_slots", "Scheduled times: taken, skipped, lost.", ["task", "outcome"])
+SLOTS = Counter("feltsense_slots", "Scheduled times: taken, skipped.", ["task", "outcome"])
 STEP = Gauge("feltsense_training_step", "1 while a step of a rebuild runs.", ["step"])
 STEP_SECONDS = Histogram(
     "feltsense_training_step_seconds",
@@ -23,15 +19,15 @@ DRIFT_ALARM = Gauge("feltsense_drift_alarm", "1 while the last check stands over
 CHALLENGES = Counter("feltsense_challenges", "Verdicts on challengers: promoted, refused.", ["verdict"])
 
 
-@contextmanager
-def step(name: str) -> Iterator[None]:
-    """Marks the block as a rebuild's step `name`, of a fixed set, and records how long it took."""
-    started = time.perf_counter()
-    with STEP.labels(name).track_inprogress():
-        try:
-            yield
-        finally:
-            STEP_SECONDS.labels(name).observe(time.perf_counter() - started)
+def step_began(name: str) -> None:
+    """A rebuild's step `name`, of a fixed set, has begun."""
+    STEP.labels(name).set(1)
+
+
+def step_ended(name: str, seconds: float) -> None:
+    """It has ended, after so many seconds."""
+    STEP.labels(name).set(0)
+    STEP_SECONDS.labels(name).observe(seconds)
 
 
 def run_ended(task: str, *, failed: bool) -> None:
