@@ -13,7 +13,7 @@ NAMES = tuple(f"feltsense_{name}" for name in ("migrator", "worker", "trainer", 
 def apply(store: Store) -> None:
     """Make the roles and grant them their rights; again is harmless.
 
-    Raises StoreRefused when the store's user may not, or a migration is missing; ServiceMissing.
+    Raises ServiceMissing, also when the store's user may not or a migration is missing; StoreRefused.
     """
 
     def work(cursor: Cursor) -> None:
