@@ -119,7 +119,8 @@ class Place:
         return self.said[-1]
 
     def logs(self) -> dict[str, str]:
-        return {path.name: path.read_text("utf-8", "replace") for path in (self.folder / "logs").iterdir()}
+        files = [path for path in (self.folder / "logs").rglob("*") if path.is_file()]
+        return {path.name: path.read_text("utf-8", "replace") for path in files}
 
     def keyspace(self) -> str:
         """All that the broker holds, keys and values, and what it remembers of commands."""
