@@ -36,7 +36,8 @@ def main() -> None:
         sources = {**PLAN.sources, OPERATOR: Source(cap=OWN)}
         plan = PLAN.model_copy(update={"name": "soak", "ship": False, "sources": sources})
         rebuild.fit([*labelled.load([file]), *own], plan, out, Console(quiet=True), trainer)
-        done = switch.consider(store, settings, out, rows=labelled.load([reserved]), automatic=False)
+        rows = operator.joined(labelled.load([reserved]), own)
+        done = switch.consider(store, settings, out, rows=rows, automatic=False)
     told = {"version": done.version, "done": done.done, "own_rows": len(own)}
     if done.verdict is not None:
         told |= {"decision": done.verdict.decision, "reasons": list(done.verdict.reasons)}
