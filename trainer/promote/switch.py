@@ -1,5 +1,5 @@
-"""From a finished bundle to the one that serves: registered, compared, promoted or refused; read `promote` and
-`consider` first.
+"""From a finished bundle to the one that serves: registered, compared, promoted or refused; read `promote`
+and `consider` first.
 
 Workers follow `model_versions`; nothing here talks to one.
 """
