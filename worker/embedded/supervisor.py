@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import signal
 import socket
 import sys
@@ -26,6 +27,7 @@ from worker.embedded.valkey import Valkey
 from worker.embedded.watch import READY_S, Kept, Watch
 from worker.errors import ServiceMissing, UsageError
 from worker.interruption import insist, stoppable
+from worker.observability.metrics import TARGETS
 from worker.service.heartbeat import PULSE
 from worker.service.readiness import answers, screens_only, workers
 from worker.settings import Settings
@@ -116,6 +118,8 @@ def running(
         processes: list[Process] = []
         kept: list[Kept] = []
         database_url, broker_url = settings.database_url, settings.broker_url
+        if temporary:  # a killed worker leaves its file there
+            stack.callback(shutil.rmtree, run_dir / TARGETS, ignore_errors=True)
         for server in _embedded(settings, run_dir, lock):
             stack.callback(server.remove if temporary else server.stop)
             if temporary:
