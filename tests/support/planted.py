@@ -105,7 +105,8 @@ def plant(store: Store, url: str) -> None:
                 (plan.took_s, plan.key),
             )
         connection.execute(
-            "INSERT INTO reviews (reflection_id, revision, reviewer, decision) VALUES ('b3', 1, 'r', 'seen')"
+            "INSERT INTO review_cases (reflection_id, revision, settled_at, decision, flags)"
+            " VALUES ('b3', 1, now(), 'watch', '{}')"
         )
 
 

@@ -6,6 +6,7 @@ stages batch what many messages bring at once; forked processes would each load 
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 from contextlib import ExitStack
@@ -143,6 +144,8 @@ def _connect(app: App, settings: Settings, consumption: Consumption) -> None:
 
     @signals.beat_init.connect(weak=False)
     def serve_numbers(**_: Any) -> None:
+        # Nothing tells of a beat's end, and while the interpreter ends the server's thread is gone already.
+        atexit.register(held.close)
         held.enter_context(metrics.served(0, "beat", settings.run_dir, host=settings.metrics_host))
 
     @signals.before_task_publish.connect(weak=False)
