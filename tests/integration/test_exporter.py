@@ -134,7 +134,8 @@ def test_what_the_database_holds_is_counted(instance: Instance, served: Exporter
             " '2026-11-20T00:00:00Z')"
         )
         connection.execute(
-            "INSERT INTO reviews (reflection_id, revision, reviewer, decision) VALUES ('r1', 1, 'a', 'b')"
+            "INSERT INTO review_cases (reflection_id, revision, settled_at, decision, flags)"
+            " VALUES ('r1', 1, now(), 'watch', '{}')"
         )
     told = scrape(served)
     assert told['feltsense_unfinished_events{lane="reflections"}'] == 1
