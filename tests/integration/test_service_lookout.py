@@ -14,6 +14,7 @@ from worker.client.publisher import Publisher
 from worker.events.message import BULK, LIVE
 from worker.pipeline import Pipeline
 from worker.service.lookout import Lookout
+from worker.service.serving import Serving
 from worker.settings import Settings
 from worker.store.engine import Store
 
@@ -37,7 +38,7 @@ def test_what_waits_is_screened_where_it_lies_and_ends_as_one_row_or_one_letter_
         Store.open(instance.database_url) as store,
         Pipeline.open(bundle, CPU) as pipeline,
     ):
-        lookout = Lookout(store, pipeline, instance.broker_url, seal=None)
+        lookout = Lookout(store, Serving(pipeline), instance.broker_url, seal=None)
         assert lookout.screen() == 5
         assert lookout.screen() == 0
 

@@ -222,6 +222,24 @@ def test_while_no_bundle_can_be_opened_events_are_screened_and_wait(
 
 
 @pytest.mark.timeout(240)
+def test_without_models_what_a_worker_cannot_hold_is_screened_where_it_waits(
+    instance: Instance, store: Store, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(instance.bundle, damaged)
+    whole = (damaged / "manifest.json").read_bytes()
+    (damaged / "manifest.json").unlink()
+    instance.start(bundle=str(damaged), concurrency="1")
+    publish(instance, "e", 6)
+    instance.eventually(lambda: instance.count("reflections") == 6)
+    assert instance.count("perceptions") == 0
+
+    (damaged / "manifest.json").write_bytes(whole)
+    at_rest(instance, 6)
+    assert instance.rows("SELECT DISTINCT state, attempts FROM deliveries") == [("done", 0)]
+
+
+@pytest.mark.timeout(240)
 def test_a_worker_that_ends_without_models_gives_back_what_it_held(
     instance: Instance, store: Store, tmp_path: Path
 ) -> None:
