@@ -15,6 +15,8 @@ class Something:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_signal_lost_in_a_callback_is_insisted_on(number: signal.Signals) -> None:
+    if signal.getsignal(number) is signal.SIG_IGN:
+        pytest.skip(f"{number.name} is ignored here (nohup), and stays so")
     with stoppable():
         held = Something()
         reference = weakref.ref(held, lambda _: signal.raise_signal(number))

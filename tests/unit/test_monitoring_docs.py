@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 
+from worker.inference import llm
 from worker.observability import metrics, training
 from worker.service import exporter
 
@@ -32,6 +33,7 @@ SERVED = {
 def test_every_metric_is_told_and_every_told_metric_is_served() -> None:
     assert metrics.MODEL
     assert training.DRIFT
+    assert llm.Asker
     assert len(SERVED) > 50
     assert TOLD == SERVED
 
