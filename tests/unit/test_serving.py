@@ -81,3 +81,18 @@ def test_who_waits_for_the_first_pipeline_gets_it_or_hears_that_it_is_over():
     ended.set()
     with pytest.raises(NoModels):
         Serving().wait(1, ended)
+
+
+def test_who_works_with_one_version_keeps_no_other_open():
+    serving = Serving(Pipe("1"))
+    with serving.held():
+        serving.switch(Pipe("2"))
+        with serving.held_as("2") as held:
+            assert held is not None
+            assert held.version == "2"
+            assert serving.full
+    with serving.held_as("2"):
+        assert serving.retire() == ["1"]
+        assert not serving.full
+    with serving.held_as("1") as held:
+        assert held is None

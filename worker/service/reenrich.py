@@ -45,15 +45,16 @@ class Reenricher(Periodic):
         self._not_before_s = 0.0
 
     def _work(self) -> None:
-        with self._serving.all_held() as open_now:
-            for served in open_now:
-                if self._wanted(served):
+        for version in (self._serving.version, self._serving.tried):
+            with self._serving.held_as(version) as served:
+                if served is not None and self._wanted(served):
                     self._version(served)
 
     def _wanted(self, served: Served) -> bool:
-        """Whether to go on: not once the worker closes, nor with a pipeline that is to leave."""
+        """Whether to go on: not once the worker closes, nor with a pipeline that is to leave, nor while the
+        lanes cannot keep up."""
         open_now = (self._serving.version, self._serving.tried)
-        return served.version in open_now and not self._closing.is_set()
+        return served.version in open_now and not self._closing.is_set() and not self._stages.crowded
 
     def _version(self, served: Served) -> None:
         version = served.version

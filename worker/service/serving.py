@@ -139,6 +139,20 @@ class Serving:
                 served.leave()
 
     @contextmanager
+    def held_as(self, version: str | None) -> Iterator[Served | None]:
+        """The open pipeline of this version and no other, for what is held cannot be closed; None where none
+        is open."""
+        with self._changed:
+            held = [one for one in (self._current, self._tried) if one is not None and one.version == version]
+            for one in held:
+                one.enter()
+        try:
+            yield held[0] if held else None
+        finally:
+            for one in held:
+                one.leave()
+
+    @contextmanager
     def all_held(self) -> Iterator[list[Served]]:
         """Every open pipeline, kept open for the block, the serving one first."""
         with self._changed:

@@ -42,6 +42,9 @@ LIVE_UNDERWAY = 2
 """Live batches between reading and their rows. More would be smaller ones: each pays the stages' fixed cost,
 and the encoder's for a call, anew; fewer would leave a core idle."""
 
+CROWD = 32
+"""Messages in hand. At half of the live lane's capacity some ten are; a lane that cannot keep up fills up."""
+
 _NOT_ENRICHED = {
     Kind.DONE: "duplicate", Kind.PARKED: "duplicate", Kind.STALE: "stale", Kind.CONFLICT: "conflict",
     Kind.ERASED: "erased",
@@ -174,6 +177,11 @@ class Stages:
         with self._counting:
             came, self._came = self._came, False
             return came or self._messages > 0
+
+    @property
+    def crowded(self) -> bool:
+        """Whether messages come faster than they are done: what stands behind them waits until they are."""
+        return self._messages >= CROWD
 
     def resume(self, found: Sequence[Unfinished], served: Served) -> int:
         """Reads and settles with `served` what was accepted earlier and never finished; how many rows that

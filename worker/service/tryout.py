@@ -32,6 +32,7 @@ class Tryout(Periodic):
 
     def __init__(self, stages: Stages, store: Store, *, share: float) -> None:
         super().__init__("tryout", every_s=INTERVAL_S, first_s=INTERVAL_S)
+        self._stages = stages
         self._serving = stages.serving
         self._store = store
         self._share = share
@@ -40,13 +41,13 @@ class Tryout(Periodic):
         """Which version, and until when arrivals were looked at."""
 
     def _work(self) -> None:
-        with self._serving.all_held() as open_now:
-            for served in open_now:
-                while self._wanted(served) and self._step(served):
-                    pass
+        with self._serving.held_as(self._serving.tried) as served:
+            while served is not None and self._wanted(served) and self._step(served):
+                pass
 
     def _wanted(self, served: Served) -> bool:
-        return served.version == self._serving.tried and not self._closing.is_set()
+        going = served.version == self._serving.tried and not self._closing.is_set()
+        return going and not self._stages.crowded
 
     def _step(self, served: Served) -> bool:
         """Score what came next; whether anything came."""
