@@ -23,11 +23,9 @@ from worker.errors import Rejected, ServiceMissing
 from worker.events import message
 from worker.events.envelope import Seal
 from worker.events.message import ENRICH, LIVE, Entry
-from worker.pipeline import Pipeline, look
-from worker.risk.level import THRESHOLDS
 from worker.service.background import Periodic
 from worker.service.intake import rewrite
-from worker.service.serving import Serving
+from worker.service.serving import Served, Serving, looks
 from worker.service.transport import readable
 from worker.store import deliveries
 from worker.store.deliveries import Arrival
@@ -103,8 +101,8 @@ class Lookout(Periodic):
         given = (self._name, WATCH_MS, MOST, SEEN_S, SEEN_MOST, LONGEST)
         entries: list[bytes] = self._unseen(keys=(LIVE, SEEN, WATCH), args=given)
         with self._serving.held() as served:
-            pipeline, version = (served.pipeline, served.version) if served else (None, UNPINNED)
-            arrivals = [arrival for entry in entries for arrival in self._arrivals(entry, pipeline)]
+            version = served.version if served is not None else UNPINNED
+            arrivals = [arrival for entry in entries for arrival in self._arrivals(entry, served)]
         try:
             for start in range(0, len(arrivals), EVENTS):
                 part = arrivals[start : start + EVENTS]
@@ -114,12 +112,11 @@ class Lookout(Periodic):
             raise
         return len(entries)
 
-    def _arrivals(self, entry: bytes, pipeline: Pipeline | None) -> list[Arrival]:
+    def _arrivals(self, entry: bytes, served: Served | None) -> list[Arrival]:
         """The good events of one entry of the list. The others are parked when their message is taken."""
         message_id, entries = opened(entry, seal=self._seal)
         good = [(one, one.reflection) for one in entries if one.reflection is not None]
-        reflections = [reflection for _, reflection in good]
-        looks = pipeline.look(reflections) if pipeline is not None else look(reflections, THRESHOLDS)
+        seen_first = looks(served, [reflection for _, reflection in good])
         return [
             Arrival(
                 reflection=reflection,
@@ -128,7 +125,7 @@ class Lookout(Periodic):
                 position=one.position,
                 payload=one.payload,
             )
-            for (one, reflection), seen in zip(good, looks, strict=True)
+            for (one, reflection), seen in zip(good, seen_first, strict=True)
         ]
 
 

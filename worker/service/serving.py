@@ -8,11 +8,13 @@ event two versions. At most two pipelines are open at once.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from worker.errors import FeltsenseError
-from worker.pipeline import Pipeline
+from worker.events.reflection import Reflection
+from worker.pipeline import Look, Pipeline, look
+from worker.risk.level import THRESHOLDS
 from worker.service import heap
 
 ACQUAINTED = 20_000
@@ -79,6 +81,11 @@ class Served:
             return owed
 
 
+def looks(served: Served | None, reflections: Sequence[Reflection]) -> list[Look]:
+    """The first look with what serves, or, while nothing does, with the thresholds the worker comes with."""
+    return served.pipeline.look(reflections) if served is not None else look(reflections, THRESHOLDS)
+
+
 class Serving:
     """The worker's pipelines. Any thread may begin with one; one thread exchanges them."""
 
@@ -142,21 +149,20 @@ class Serving:
     def held_as(self, version: str | None) -> Iterator[Served | None]:
         """The open pipeline of this version and no other, for what is held cannot be closed; None where none
         is open."""
-        with self._changed:
-            held = [one for one in (self._current, self._tried) if one is not None and one.version == version]
-            for one in held:
-                one.enter()
-        try:
+        with self._holding(lambda one: one.version == version and one not in self._leaving) as held:
             yield held[0] if held else None
-        finally:
-            for one in held:
-                one.leave()
 
     @contextmanager
     def all_held(self) -> Iterator[list[Served]]:
         """Every open pipeline, kept open for the block, the serving one first."""
+        with self._holding(lambda _: True) as held:
+            yield held
+
+    @contextmanager
+    def _holding(self, chosen: Callable[[Served], bool]) -> Iterator[list[Served]]:
         with self._changed:
-            held = [one for one in (self._current, self._tried, *self._leaving) if one is not None]
+            open_now = [one for one in (self._current, self._tried, *self._leaving) if one is not None]
+            held = [one for one in open_now if chosen(one)]
             for one in held:
                 one.enter()
         try:

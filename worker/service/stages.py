@@ -22,13 +22,12 @@ from worker.events.reflection import Reflection
 from worker.events.timeline import Timeline
 from worker.observability import metrics, spans
 from worker.observability.logging import failure, logger
-from worker.pipeline import Look, Pipeline, look
-from worker.risk.level import THRESHOLDS
+from worker.pipeline import Look, Pipeline
 from worker.service.batcher import Batcher, Closed
 from worker.service.journey import Journey, Message, Read, Turn, read_of, served_of
 from worker.service.progress import Progress
 from worker.service.recall import recall
-from worker.service.serving import Served, Serving
+from worker.service.serving import Served, Serving, looks
 from worker.service.trials import Trials
 from worker.store import dead_letters, deliveries, leases, perceptions
 from worker.store.dead_letters import DeadLetter
@@ -222,7 +221,7 @@ class Stages:
             one.served = served
         reflections = [one.reflection for one in batch]
         with self.progress.computing():
-            looks = served.pipeline.look(reflections) if served else look(reflections, THRESHOLDS)
+            seen_first = looks(served, reflections)
         arrivals = [
             Arrival(
                 reflection=one.reflection,
@@ -231,7 +230,7 @@ class Stages:
                 position=one.place,
                 payload=one.entry.payload if one.entry is not None else b"",
             )
-            for one, seen in zip(batch, looks, strict=True)
+            for one, seen in zip(batch, seen_first, strict=True)
         ]
         # A batch is of one lane: the batcher never mixes them.
         admissions = deliveries.accept(
@@ -243,7 +242,7 @@ class Stages:
             lease=self.lease,
             begins=served is not None,
         )
-        return list(zip(admissions, looks, strict=True))
+        return list(zip(admissions, seen_first, strict=True))
 
     def _arrived(self, batch: Sequence[Journey], welcomes: Sequence[Welcome]) -> None:
         onward = []
