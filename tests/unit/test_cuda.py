@@ -3,13 +3,14 @@ leaves CUDA out where it is not."""
 
 import sys
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
 from worker.errors import DeviceUnfit
-from worker.inference import cuda, encoder_graph, minilm
+from worker.inference import bert, cuda, encoder_graph, minilm
 from worker.inference.devices import Policy
 from worker.inference.encoder import Encoder
 
@@ -73,12 +74,27 @@ def test_it_computes_what_the_openvino_encoder_does(cache, fork, tuned, precisio
 
 
 def test_torchs_own_attention_gives_the_same(cache):
-    ids, mask = (torch.from_numpy(part) for part in inputs())
-    one, other = (
-        cuda.Sentences(minilm.read_weights(), None, fused=fused).eval()(ids.long(), mask)
-        for fused in (True, False)
+    rng = np.random.default_rng(4)
+    parts = torch.from_numpy(rng.normal(size=(3, 5, 24, 384)).astype(np.float32))
+    real = torch.from_numpy(inputs()[1]) > 0
+    own, torchs = (bert.padded(real, fused=fused)(*parts) for fused in (False, True))
+    torch.testing.assert_close(own[real], torchs[real], atol=1e-5, rtol=0)
+
+
+on_torchs_cpu = partial(cuda.open_on_cuda, device="cpu")
+
+
+def test_calls_one_behind_the_other_do_not_wait_for_each_other_for_ever(cache):
+    policy = Policy(backends={"TORCH": f"{__name__}:on_torchs_cpu"})
+    encoder = Encoder.open(
+        cache_dir=cache, plan=("TORCH:f32",), threads=1, streams=2, policy=policy, token_budget=16
     )
-    torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
+    texts = [f"A {'very ' * count}good day." for count in range(10)] * 3
+    many = [encoder.submit(encoder.tokenise(texts)) for _ in range(4)]
+    first = many[0].result(60).vectors
+    for one in many[1:]:
+        np.testing.assert_allclose(one.result(60).vectors, first, atol=1e-5)
+    encoder.close()
 
 
 @pytest.mark.parametrize(

@@ -45,13 +45,13 @@ def embed(tokens: Tokens, weights: Weights, fork: Weights | None, *, halves: boo
             for line, row in enumerate(rows):
                 ids[line, : len(tokens[row])] = torch.tensor(tokens[row])
                 real[line, : len(tokens[row])] = True
-            unseen = bert.bias(real)
-            below = lower(ids, unseen)
+            attend = bert.padded(real)
+            below = lower(ids, attend)
             pooled = []
             for stack in stacks:
                 x = below
                 for layer in stack:
-                    x = layer(x, unseen)
+                    x = layer(x, attend)
                 seen = x * real[:, :, None]
                 pooled.append(seen.sum(dim=1) / real.sum(dim=1, keepdim=True))
             pooled[0] = torch.nn.functional.normalize(pooled[0], dim=1)

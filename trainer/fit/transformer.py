@@ -133,9 +133,9 @@ def pooled(tuned: Tuned, activations: Activations, rows: Rows) -> Floats:
 
 
 def _pooled(layers: nn.ModuleList, x: Tensor, real: Tensor) -> Tensor:
-    unseen = bert.bias(real)
+    attend = bert.padded(real)
     for layer in layers:
-        x = layer(x, unseen)
+        x = layer(x, attend)
     mask = real[:, :, None].to(torch.float32)
     return (x.float() * mask).sum(dim=1) / mask.sum(dim=1)
 

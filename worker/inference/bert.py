@@ -4,7 +4,7 @@ weights under the same published names. The trainer tunes them, a CUDA device se
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,10 @@ from torch.nn import functional
 from worker.inference.minilm import HEADS, HIDDEN, LAYERS
 
 Weights = Mapping[str, NDArray[Any]]
+
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Attention by itself: queries, keys and values of tokens [..., 384] -> [..., 384]. It alone knows which
+tokens are of one text, and how they lie; all else is done token by token."""
 
 _EPSILON = 1e-12
 _MASKED = -1e4
@@ -34,11 +38,9 @@ _PARTS = {
 class Layer(nn.Module):
     """One transformer layer (Vaswani et al. 2017; post-norm as in BERT, Devlin et al. 2019)."""
 
-    def __init__(self, weights: Weights, number: int, *, fused: bool = False) -> None:
-        """`fused` takes torch's own attention, which needs ten times as long for sentences on a CPU."""
+    def __init__(self, weights: Weights, number: int) -> None:
         super().__init__()
         self.number = number
-        self.fused = fused
         self.query, self.key, self.value, self.joined = (nn.Linear(HIDDEN, HIDDEN) for _ in range(4))
         self.inner, self.outer = nn.Linear(HIDDEN, 4 * HIDDEN), nn.Linear(4 * HIDDEN, HIDDEN)
         self.after_attention, self.after = (nn.LayerNorm(HIDDEN, _EPSILON) for _ in range(2))
@@ -48,20 +50,10 @@ class Layer(nn.Module):
                     tensor = np.array(weights[f"encoder.layer.{number}.{name}.{kind}"], dtype=np.float32)
                     getattr(getattr(self, part), kind).copy_(torch.from_numpy(tensor))
 
-    def forward(self, x: Tensor, unseen: Tensor) -> Tensor:
-        """x [B, L, 384], unseen [B, 1, 1, L] -> [B, L, 384]."""
-        size, length, _ = x.shape
-
-        def heads(part: Tensor) -> Tensor:
-            return part.view(size, length, HEADS, HIDDEN // HEADS).transpose(1, 2)
-
-        query, key, value = heads(self.query(x)), heads(self.key(x)), heads(self.value(x))
-        if self.fused:
-            attended = functional.scaled_dot_product_attention(query, key, value, unseen.to(query.dtype))
-        else:
-            scores = query @ key.transpose(2, 3) * (HIDDEN // HEADS) ** -0.5 + unseen
-            attended = torch.softmax(scores, dim=-1).to(value.dtype) @ value
-        x = self.after_attention(x + self.joined(attended.transpose(1, 2).reshape(size, length, HIDDEN)))
+    def forward(self, x: Tensor, attend: Attend) -> Tensor:
+        """x [..., 384] -> the same shape."""
+        attended = attend(self.query(x), self.key(x), self.value(x))
+        x = self.after_attention(x + self.joined(attended))
         out: Tensor = self.after(x + self.outer(functional.gelu(self.inner(x))))
         return out
 
@@ -81,7 +73,7 @@ class Lower(nn.Module):
     places: Tensor
     segment: Tensor
 
-    def __init__(self, weights: Weights, depth: int, *, fused: bool = False) -> None:
+    def __init__(self, weights: Weights, depth: int) -> None:
         super().__init__()
         words, places, segments = (
             torch.from_numpy(np.array(weights[f"embeddings.{name}_embeddings.weight"], dtype=np.float32))
@@ -94,25 +86,42 @@ class Lower(nn.Module):
             for kind in ("weight", "bias"):
                 tensor = np.array(weights[f"embeddings.LayerNorm.{kind}"], dtype=np.float32)
                 getattr(self.norm, kind).copy_(torch.from_numpy(tensor))
-        self.layers = nn.ModuleList(Layer(weights, number, fused=fused) for number in range(depth))
+        self.layers = nn.ModuleList(Layer(weights, number) for number in range(depth))
         self.requires_grad_(False)
 
-    def forward(self, ids: Tensor, unseen: Tensor) -> Tensor:
-        """ids int64 [B, L], unseen [B, 1, 1, L] -> [B, L, 384]."""
-        x = functional.embedding(ids, self.words) + self.segment + self.places[: ids.shape[1]]
-        x = self.norm(x)
+    def forward(self, ids: Tensor, attend: Attend, places: Tensor | None = None) -> Tensor:
+        """ids of one shape [B, L] -> [B, L, 384]; with `places`, each token's in its text, of any shape."""
+        where = self.places[: ids.shape[1]] if places is None else functional.embedding(places, self.places)
+        x = self.norm(functional.embedding(ids, self.words) + self.segment + where)
         for layer in self.layers:
-            x = layer(x, unseen)
+            x = layer(x, attend)
         out: Tensor = x
         return out
 
 
-def upper(weights: Weights, depth: int, *, fused: bool = False) -> nn.ModuleList:
+def upper(weights: Weights, depth: int) -> nn.ModuleList:
     """The layers above the first `depth`: the published ones, or tuned."""
-    return nn.ModuleList(Layer(weights, number, fused=fused) for number in range(depth, LAYERS))
+    return nn.ModuleList(Layer(weights, number) for number in range(depth, LAYERS))
 
 
-def bias(real: Tensor) -> Tensor:
-    """What attention adds to a score: 0 for real tokens [B, L], a large negative number for padding; [B, 1,
-    1, L]."""
-    return torch.where(real, 0.0, _MASKED)[:, None, None, :]
+def padded(real: Tensor, *, fused: bool = False) -> Attend:
+    """Attention between the real tokens [B, L] of each row, all others being padding.
+
+    `fused` takes torch's own, which needs ten times as long for sentences on a CPU.
+    """
+    size, length = real.shape
+    unseen = torch.where(real, 0.0, _MASKED)[:, None, None, :]
+
+    def heads(part: Tensor) -> Tensor:
+        return part.view(size, length, HEADS, HIDDEN // HEADS).transpose(1, 2)
+
+    def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        query, key, value = heads(query), heads(key), heads(value)
+        if fused:
+            attended = functional.scaled_dot_product_attention(query, key, value, unseen.to(query.dtype))
+        else:
+            scores = query @ key.transpose(2, 3) * (HIDDEN // HEADS) ** -0.5 + unseen
+            attended = torch.softmax(scores, dim=-1).to(value.dtype) @ value
+        return attended.transpose(1, 2).reshape(size, length, HIDDEN)
+
+    return attend

@@ -1,14 +1,15 @@
 """The encoder on an NVIDIA GPU, as the device CUDA of a plan: the layers of `worker.inference.bert` in bf16.
 
-Imported only where a plan names CUDA, for it needs torch (`pip install torch==2.13.0`, built for CUDA). What
-is specific to CUDA (its stream, pinned copies, a GPU's arithmetic) was never run: no NVIDIA GPU was at hand.
-Everything else was, on torch's CPU device, against the OpenVINO encoder (tests/unit/test_cuda.py).
+Imported only where a plan names CUDA, for it needs torch (`pip install torch==2.13.0`, built for CUDA). As on
+a CPU a call is one row of real tokens. In bf16 and f16 attention knows by offsets where a text ends; in f32,
+and where torch or the card has no such kernel, it is laid out as a rectangle. A small call is a replayed
+recording of a hundred kernels, for to launch them one by one takes longer than to compute them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+import threading
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import numpy as np
@@ -17,43 +18,57 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from worker.errors import DeviceUnfit
-from worker.inference import bert, minilm
+from worker.inference import bert, minilm, packed
 from worker.inference.backend import Array, Component, Placed
+from worker.inference.bert import Attend
 from worker.inference.compiled import Compute, Threaded
 
+try:
+    from torch.nn.attention.varlen import varlen_attn
+except ImportError:  # a torch before 2.10
+    varlen_attn = None
+
 TYPES = {"auto": torch.bfloat16, "bf16": torch.bfloat16, "f16": torch.float16, "f32": torch.float32}
+
+RECORDED = tuple(one << step for step in range(6, 12) for one in (2, 3))[:-1]
+"""Sizes in tokens, 128 to 4,096, of the calls that are recorded; another is filled up to the next of them.
+Beyond the last the card has enough to do, and its kernels are launched one by one."""
+TOKENS_A_TEXT = 8
+"""A recording holds at most one text for so many of its tokens."""
 
 
 class Sentences(nn.Module):
     """What `minilm.build` computes: the embedding, and behind it the tuned layers' mean with a `fork`."""
 
-    def __init__(self, weights: bert.Weights, fork: bert.Weights | None, *, fused: bool) -> None:
+    def __init__(self, weights: bert.Weights, fork: bert.Weights | None) -> None:
         super().__init__()
         depth = minilm.LAYERS if fork is None else minilm.fork_from(fork)
-        self.lower = bert.Lower(weights, depth, fused=fused)
-        self.frozen = bert.upper(weights, depth, fused=fused)
-        self.tuned = None if fork is None else bert.upper(fork, depth, fused=fused)
+        self.lower = bert.Lower(weights, depth)
+        self.frozen = bert.upper(weights, depth)
+        self.tuned = None if fork is None else bert.upper(fork, depth)
         self.requires_grad_(False)
 
-    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """ids int64 and mask f32 [B, L] -> f32 [B, 384], or [B, 768] with a fork."""
-        unseen = bert.bias(mask > 0)
-        shared = self.lower(ids, unseen)
+    def forward(self, ids: Tensor, places: Tensor, offsets: Tensor, attend: Attend) -> Tensor:
+        """`ids` and `places` (each token's in its text) i32 [T], `offsets` i32 [B + 1] (where a text begins,
+        and the last one ends) -> f32 [B, 384], or [B, 768] with a fork."""
+        shared = self.lower(ids, attend, places)
 
         def mean(layers: nn.ModuleList) -> Tensor:
             x = shared
             for layer in layers:
-                x = layer(x, unseen)
-            # In f32 whatever the layers compute in: 256 tokens are summed.
-            summed: Tensor = (x.float() * mask[:, :, None]).sum(dim=1)
-            return summed / mask.sum(dim=1, keepdim=True)
+                x = layer(x, attend)
+            # In f32 whatever the layers compute in: 256 tokens are summed. One after the other, always so.
+            return torch.segment_reduce(x.float(), "mean", offsets=offsets, axis=0, unsafe=True)
 
         embedding = functional.normalize(mean(self.frozen), dim=1, eps=1e-12)
         return embedding if self.tuned is None else torch.cat([embedding, mean(self.tuned)], dim=1)
 
 
-def open_on_cuda(component: Component, precision: str, *, device: str = "cuda") -> Threaded:
-    """The encoder on torch's `device`; one thread gives it its calls, on a stream of its own.
+def open_on_cuda(
+    component: Component, precision: str, *, device: str = "cuda", memory_mb: int | None = None
+) -> Threaded:
+    """The encoder on torch's `device`, of which it may take `memory_mb`; what does not fit then fails with
+    `torch.OutOfMemoryError`, as does any call, and the plan's next device has it.
 
     Raises `DeviceUnfit` for another component, a precision it has not, and where torch sees no such device.
     """
@@ -62,29 +77,142 @@ def open_on_cuda(component: Component, precision: str, *, device: str = "cuda") 
     if precision not in TYPES:
         raise DeviceUnfit(f"CUDA has no {precision} encoder; there are {', '.join(TYPES)}")
     on = torch.device(device)
-    if on.type == "cuda" and not torch.cuda.is_available():
-        raise DeviceUnfit("torch sees no CUDA device; is it built for CUDA, and the driver loaded?")
     kind = TYPES[precision]
+    if on.type == "cuda":
+        if not torch.cuda.is_available():
+            raise DeviceUnfit("torch sees no CUDA device; is it built for CUDA, and the driver loaded?")
+        if kind is torch.bfloat16 and not torch.cuda.is_bf16_supported(including_emulation=False):
+            raise DeviceUnfit("this CUDA device has no bf16; say CUDA:f32")
+        if memory_mb is not None:
+            whole = torch.cuda.get_device_properties(on).total_memory
+            torch.cuda.set_per_process_memory_fraction(min(1.0, (memory_mb << 20) / whole), on)
     fork = None if component.fork is None else minilm.read_fork(component.fork)
-    # Attention written out is the faster one on a CPU only.
-    model = Sentences(minilm.read_weights(), fork, fused=on.type == "cuda").to(on, kind).eval()
+    model = Sentences(minilm.read_weights(), fork).to(on, kind).eval()
     name = "CUDA" if on.type == "cuda" else f"torch on {on.type}"
     shown = {torch.bfloat16: "bf16", torch.float16: "f16", torch.float32: "f32"}[kind]
-    return Threaded(lambda: _compute(model, on), placed=Placed(actual=name, precision=shown), threads=1)
+    placed = Placed(actual=name, precision=shown)
+    # As many threads as calls may be under way: each waits for its own results, and may start the next call.
+    if on.type != "cuda":
+        return Threaded(lambda: _plain(model), placed=placed, threads=component.requests)
+    card = _Card(model, on, kind)
+    return _OnCard(lambda: card.compute, placed=placed, threads=component.requests)
 
 
-def _compute(model: Sentences, on: torch.device) -> Compute:
-    own = torch.cuda.Stream(on) if on.type == "cuda" else None  # type: ignore[no-untyped-call]
-
-    def there(part: Array) -> Tensor:
-        tensor = torch.from_numpy(part)
-        return tensor if own is None else tensor.pin_memory().to(on, non_blocking=True)
-
+def _plain(model: Sentences) -> Compute:
     def compute(inputs: Sequence[Array]) -> Array:
-        ids, mask = inputs
-        with torch.inference_mode(), nullcontext() if own is None else torch.cuda.stream(own):
-            # The copy back waits for the stream.
-            found = model(there(ids.astype(np.int64)), there(mask)).cpu().numpy()
-        return cast(Array, found)
+        with torch.inference_mode():
+            return _in_rectangle(model, inputs, torch.from_numpy).numpy()
 
     return compute
+
+
+def _in_rectangle(model: Sentences, inputs: Sequence[Array], there: Callable[[Array], Tensor]) -> Tensor:
+    """The model with attention in a padded rectangle; `there` brings an array to the model's device."""
+    ids, places, spread, back, mask = map(there, packed.lay(inputs))
+    among = bert.padded(mask > 0, fused=mask.is_cuda)
+
+    def attend(*parts: Tensor) -> Tensor:
+        return among(*(part[spread] for part in parts)).flatten(0, 1)[back]
+
+    return cast(Tensor, model(ids, places, there(_offsets(inputs[1])), attend))
+
+
+def _offsets(mask: Array) -> Array:
+    return np.concatenate([[0], np.cumsum(mask.sum(axis=1))]).astype(np.int32)
+
+
+class _OnCard(Threaded):
+    def close(self) -> None:
+        super().close()
+        torch.cuda.empty_cache()  # a failed device's memory is of use to others
+
+
+class _Card:
+    """The model on a card: threads take turns to give it work, and wait side by side for their results.
+
+    One stream does everything in the order it was given, so a recording's inputs and outputs are free again
+    when the next call comes to them. Copies go by way of pinned memory, and nobody waits for them there.
+    """
+
+    def __init__(self, model: Sentences, on: torch.device, kind: torch.dtype) -> None:
+        self._model = model
+        self._on = on
+        self._by_offsets = (
+            varlen_attn is not None
+            and kind is not torch.float32
+            and torch.cuda.get_device_capability(on) >= (8, 0)
+        )
+        self._stream = torch.cuda.Stream(on)  # type: ignore[no-untyped-call]
+        self._pool = torch.cuda.graph_pool_handle()
+        self._recordings: dict[int, tuple[Tensor, torch.cuda.CUDAGraph, Tensor]] = {}
+        self._turn = threading.Lock()
+
+    def compute(self, inputs: Sequence[Array]) -> Array:
+        """`ids` i32 and `mask` f32 [B, L] -> f32 [B, 384 or 768]."""
+        rows = len(inputs[0])
+        laid = self._lay(inputs) if self._by_offsets else None
+        with self._turn, torch.inference_mode(), torch.cuda.stream(self._stream):
+            if laid is None:
+                found = _in_rectangle(self._model, inputs, lambda part: self._there(_pinned(part)))
+            else:
+                found = self._by_offset(*laid)[:rows]
+            out = torch.empty(found.shape, dtype=found.dtype, pin_memory=True)
+            out.copy_(found, non_blocking=True)
+            done = self._stream.record_event()
+        done.synchronize()
+        return out.numpy()
+
+    def _lay(self, inputs: Sequence[Array]) -> tuple[Tensor, int, int]:
+        """The call as one pinned array (ids, places, offsets), its size in tokens, filled up to that of a
+        recording where there is one, and its longest text."""
+        ids, mask = inputs
+        real = np.flatnonzero(mask)
+        offsets = _offsets(mask)
+        wanted = max(len(real), TOKENS_A_TEXT * len(ids))
+        size = next((one for one in RECORDED if wanted <= one), None)
+        texts = len(ids) if size is None else size // TOKENS_A_TEXT
+        size = size or len(real)
+        laid = torch.zeros(2 * size + texts + 1, dtype=torch.int32, pin_memory=True)
+        array = laid.numpy()
+        array[: len(real)] = ids.reshape(-1)[real]
+        array[size : size + len(real)] = real % ids.shape[1]
+        # What fills it up belongs to no text: those behind the last have no tokens.
+        array[2 * size :] = offsets[-1]
+        array[2 * size : 2 * size + len(offsets)] = offsets
+        return laid, size, int(np.diff(offsets).max())
+
+    def _by_offset(self, laid: Tensor, size: int, longest: int) -> Tensor:
+        if size not in RECORDED:
+            return self._forward(self._there(laid), size, longest)
+        if size not in self._recordings:
+            self._recordings[size] = self._record(laid, size)
+        given, recording, found = self._recordings[size]
+        given.copy_(laid, non_blocking=True)
+        recording.replay()
+        return found
+
+    def _record(self, laid: Tensor, size: int) -> tuple[Tensor, torch.cuda.CUDAGraph, Tensor]:
+        given = self._there(laid)
+        self._forward(given, size, minilm.MAX_TOKENS)  # libraries set themselves up outside the recording
+        recording = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(
+            recording, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
+        ):
+            found = self._forward(given, size, minilm.MAX_TOKENS)
+        return given, recording, found
+
+    def _forward(self, given: Tensor, size: int, longest: int) -> Tensor:
+        ids, places, offsets = given[:size], given[size : 2 * size], given[2 * size :]
+
+        def attend(*parts: Tensor) -> Tensor:
+            query, key, value = (part.view(size, minilm.HEADS, -1) for part in parts)
+            return cast(Tensor, varlen_attn(query, key, value, offsets, offsets, longest, longest)).flatten(1)
+
+        return cast(Tensor, self._model(ids, places, offsets, attend))
+
+    def _there(self, part: Tensor) -> Tensor:
+        return part.to(self._on, non_blocking=True)
+
+
+def _pinned(part: Array) -> Tensor:
+    return torch.from_numpy(part).pin_memory()

@@ -87,7 +87,7 @@ def open_component(component: Component, choice: Choice, policy: Policy) -> Mode
             from worker.inference import cuda  # torch, which only a machine with such a device needs
         except ImportError as error:
             raise DeviceUnfit("torch is not installed: pip install torch==2.13.0") from error
-        return cuda.open_on_cuda(component, choice.precision)
+        return cuda.open_on_cuda(component, choice.precision, memory_mb=policy.memory_mb.get(CUDA))
     return open_on(choice.device, component, choice.precision)
 
 
