@@ -123,7 +123,38 @@ def test_a_plan_leaves_cuda_out_where_torch_is_not_installed(cache, monkeypatch)
     encoder.close()
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+@needs_cuda
+@pytest.mark.parametrize("precision", ["bf16", "f16", "f32"])
+def test_calls_of_every_size_recorded_or_not_stay_close_to_the_cpu(cache, fork, precision):
+    of = replace(component(cache, fork), requests=3)
+    exact = cuda.open_on_cuda(of, "f32", device="cpu")
+    ours = cuda.open_on_cuda(of, precision)
+    shapes = [(1, 3), (1, 256), (5, 24), (40, 3), (12, 64), (30, 200), (60, 256)]
+    given = [inputs(rows, length) for rows, length in shapes] * 2  # again: replayed, many under way
+    expected = [exact.submit(one).result(100) for one in given[: len(shapes)]] * 2
+    found = [ours.submit(one) for one in given]
+    for one, other in zip(found, expected, strict=True):
+        assert encoder_graph.drift(one.result(100), other) < (1e-5 if precision == "f32" else 0.001)
+    ours.close()
+    exact.close()
+
+
+@needs_cuda
+def test_a_call_that_does_not_fit_fails_alone_and_the_device_goes_on(cache):
+    model = cuda.open_on_cuda(component(cache), "bf16", memory_mb=1000)
+    try:
+        with pytest.raises(torch.OutOfMemoryError):
+            model.submit([np.full((6000, 256), 2000, np.int32), np.ones((6000, 256), np.float32)]).result(60)
+        assert np.isfinite(model.submit(inputs()).result(60)).all()
+    finally:
+        model.close()
+        torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+@needs_cuda
 def test_on_a_cuda_device_it_stays_close_to_the_cpu(cache):
     encoder = Encoder.open(cache_dir=cache, plan=("CUDA",), threads=1, streams=1)
     exact = Encoder.open(cache_dir=cache, plan=("CPU",), precision="f32", threads=1, streams=1)
