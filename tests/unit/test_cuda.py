@@ -132,7 +132,7 @@ def test_calls_of_every_size_recorded_or_not_stay_close_to_the_cpu(cache, fork, 
     of = replace(component(cache, fork), requests=3)
     exact = cuda.open_on_cuda(of, "f32", device="cpu")
     ours = cuda.open_on_cuda(of, precision)
-    shapes = [(1, 3), (1, 256), (5, 24), (40, 3), (12, 64), (30, 200), (60, 256)]
+    shapes = [(1, 3), (1, 256), (5, 24), (40, 3), (12, 64), (30, 200), (60, 256), (1024, 3)]
     given = [inputs(rows, length) for rows, length in shapes] * 2  # again: replayed, many under way
     expected = [exact.submit(one).result(100) for one in given[: len(shapes)]] * 2
     found = [ours.submit(one) for one in given]

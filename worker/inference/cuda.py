@@ -26,7 +26,7 @@ from worker.inference.compiled import Compute, Threaded
 try:
     from torch.nn.attention.varlen import varlen_attn
 except ImportError:  # a torch before 2.10
-    varlen_attn = None
+    varlen_attn = None  # type: ignore[assignment]
 
 TYPES = {"auto": torch.bfloat16, "bf16": torch.bfloat16, "f16": torch.float16, "f32": torch.float32}
 
@@ -162,16 +162,16 @@ class _Card:
         done.synchronize()
         return out.numpy()
 
-    def _lay(self, inputs: Sequence[Array]) -> tuple[Tensor, int, int]:
-        """The call as one pinned array (ids, places, offsets), its size in tokens, filled up to that of a
-        recording where there is one, and its longest text."""
+    def _lay(self, inputs: Sequence[Array]) -> tuple[Tensor, int, int | None]:
+        """The call as one pinned array (ids, places, offsets), and its size in tokens: filled up to that of a
+        recording, or, where there is none, as it is, with the length of its longest text."""
         ids, mask = inputs
         real = np.flatnonzero(mask)
         offsets = _offsets(mask)
         wanted = max(len(real), TOKENS_A_TEXT * len(ids))
-        size = next((one for one in RECORDED if wanted <= one), None)
-        texts = len(ids) if size is None else size // TOKENS_A_TEXT
-        size = size or len(real)
+        recorded = next((one for one in RECORDED if wanted <= one), None)
+        size = recorded or len(real)
+        texts = recorded // TOKENS_A_TEXT if recorded else len(ids)
         laid = torch.zeros(2 * size + texts + 1, dtype=torch.int32, pin_memory=True)
         array = laid.numpy()
         array[: len(real)] = ids.reshape(-1)[real]
@@ -179,10 +179,10 @@ class _Card:
         # What fills it up belongs to no text: those behind the last have no tokens.
         array[2 * size :] = offsets[-1]
         array[2 * size : 2 * size + len(offsets)] = offsets
-        return laid, size, int(np.diff(offsets).max())
+        return laid, size, None if recorded else int(np.diff(offsets).max())
 
-    def _by_offset(self, laid: Tensor, size: int, longest: int) -> Tensor:
-        if size not in RECORDED:
+    def _by_offset(self, laid: Tensor, size: int, longest: int | None) -> Tensor:
+        if longest is not None:
             return self._forward(self._there(laid), size, longest)
         if size not in self._recordings:
             self._recordings[size] = self._record(laid, size)
