@@ -270,7 +270,7 @@ def pipeline(bench: Bench) -> dict[str, Any]:
     runs = [(f"CUDA, {count}", ("CUDA", "CPU"), count) for count in bench.processes]
     found = {}
     for name, plan, count in (*runs, (f"CPU, {most}", ("CPU",), most)):
-        each = min(2048, bench.texts) if plan[0] == "CUDA" else min(512, bench.texts)
+        each = min(1536, bench.texts) if plan[0] == "CUDA" else min(512, bench.texts)
         context = multiprocessing.get_context("spawn")
         with context.Manager() as manager, ProcessPoolExecutor(count, mp_context=context) as pool:
             start = manager.Barrier(count, timeout=120)
@@ -447,17 +447,18 @@ def _timed(work: Callable[[Any], object], groups: Sequence[Any]) -> dict[str, fl
 
 
 def _perceive(bench: Bench, plan: tuple[str, ...], count: int, start: Any) -> dict[str, Any]:
-    """In a process of its own: open, take one batch that does not count, wait for the others, work."""
+    """In a process of its own: open, take a turn that does not count, wait for the others, work."""
+    logging.configure("warning")
     tag = f"{os.getpid()}-"
     given = [
-        {**event, "user_id": (tag + event["user_id"])[:128]} for event in repeated(bench.events, count + 256)
+        {**event, "user_id": (tag + event["user_id"])[:128]} for event in repeated(bench.events, 2 * count)
     ]
     threads = {"inference_threads": 1, "streams": 1} if plan == ("CPU",) else {"token_budget": 4096}
     with Pipeline.open(settings=bench.settings(plan, **threads)) as opened:
-        opened.perceive(given[:256])
+        opened.perceive(given[:count])
         start.wait()
         began, used = time.time(), time.process_time()
-        opened.perceive(given[256:])
+        opened.perceive(given[count:])
         return {
             "began": began,
             "ended": time.time(),
