@@ -115,11 +115,13 @@ class Gates(Part):
 
 
 class Transformer(Part):
-    """Base Tr: how many upper layers of the encoder are tuned, and how. `rows`: most a fold; `caps`: most of
-    a source; `sources` weigh a source's rows, `shares` a target's loss (valence, arousal, willingness,
-    congruence, expressed, invoked, nuance, native, risk)."""
+    """Base Tr: how many upper layers of the encoder are tuned, and how. With `queries` so many learned
+    vectors go through them and read the frozen tokens below; 0: every token goes through them. `rows`: most
+    a fold; `caps`: most of a source; `sources` weigh a source's rows, `shares` a target's loss (valence,
+    arousal, willingness, congruence, expressed, invoked, nuance, native, risk)."""
 
     layers: int = Field(default=2, ge=1, le=5)
+    queries: int = Field(default=0, ge=0, le=32)
     epochs: int = Field(default=2, ge=1)
     batch: int = 32
     learning_rate: float = 5e-4

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.forks import write_fork
 from worker.errors import DeviceUnfit
-from worker.inference import bert, cuda, encoder_graph, minilm
+from worker.inference import bert, cuda, encoder_graph
 from worker.inference.devices import Policy
 from worker.inference.encoder import Encoder
 
@@ -22,20 +23,9 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cuda")
 
 
-@pytest.fixture(scope="module")
-def fork(cache):
-    """Upper layers that are not the published ones, as a bundle keeps them."""
-    rng = np.random.default_rng(3)
-    path = cache / "fork.npz"
-    np.savez(
-        path,
-        **{
-            name: (part * rng.normal(1, 0.1, part.shape)).astype(np.float16)
-            for name, part in minilm.read_weights().items()
-            if name.startswith(("encoder.layer.4.", "encoder.layer.5."))
-        },
-    )
-    return path
+@pytest.fixture(scope="module", params=[0, 4], ids=["layers", "queries"])
+def fork(cache, request):
+    return write_fork(cache / f"fork-{request.param}.npz", queries=request.param)
 
 
 def component(cache, fork=None):
@@ -77,7 +67,7 @@ def test_torchs_own_attention_gives_the_same(cache):
     rng = np.random.default_rng(4)
     parts = torch.from_numpy(rng.normal(size=(3, 5, 24, 384)).astype(np.float32))
     real = torch.from_numpy(inputs()[1]) > 0
-    own, torchs = (bert.padded(real, fused=fused)(*parts) for fused in (False, True))
+    own, torchs = (bert.Padded(real, fused=fused).attend(*parts) for fused in (False, True))
     torch.testing.assert_close(own[real], torchs[real], atol=1e-5, rtol=0)
 
 

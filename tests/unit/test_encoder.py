@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from tests.support.forks import write_fork
 from worker.errors import DeviceFailed
 from worker.inference import minilm
 from worker.inference.encoder import Encoder
@@ -70,10 +71,12 @@ def test_the_graph_computes_the_published_model(exact):
         assert np.abs(ours - theirs).max() < 1e-5
 
 
+@pytest.mark.parametrize("queries", [None, 0, 2, 4], ids=["published", "layers", "two", "four"])
 @pytest.mark.parametrize("precision", ["auto", "f32", "int8"])
-def test_an_embedding_does_not_depend_on_its_batch(cache, precision):
+def test_an_embedding_does_not_depend_on_its_batch(cache, precision, queries):
+    fork = None if queries is None else write_fork(cache / f"fork-{queries}.npz", queries=queries)
     encoder = Encoder.open(
-        cache_dir=cache, plan=("GPU", "NPU", "CPU"), precision=precision, threads=2, streams=2
+        cache_dir=cache, plan=("GPU", "NPU", "CPU"), precision=precision, threads=2, streams=2, fork=fork
     )
     texts = [f"{text} {'again and ' * (n % 7) ** 2}again" for n, text in enumerate(TEXTS * 4)]
     alone = np.concatenate([encoder.encode([text]) for text in texts])

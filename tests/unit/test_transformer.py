@@ -35,12 +35,13 @@ def texts(people):
     return [text.read(row.reflection.text, row.reflection.lang).normal for row in people]
 
 
-@pytest.fixture(scope="module")
-def learned(people, texts):
+@pytest.fixture(scope="module", params=[0, 4], ids=["layers", "queries"])
+def learned(people, texts, request):
     """Activations, targets, and a model tuned on all rows."""
     lower = activations.compute(texts, depth=DEPTH)
     goals = targets.extract(people, read("quick"), taxonomy())
-    return lower, goals, tuned(lower, goals, np.ones(len(people), dtype=bool), PLAN)
+    plan = PLAN.model_copy(update={"queries": request.param, "epochs": 8 if request.param else 2})
+    return lower, goals, tuned(lower, goals, np.ones(len(people), dtype=bool), plan)
 
 
 def tuned(lower, goals, rows, plan):

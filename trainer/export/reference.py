@@ -29,7 +29,7 @@ def embed(tokens: Tokens, weights: Weights, fork: Weights | None, *, halves: boo
     """
     split = minilm.LAYERS if fork is None else minilm.fork_from(fork)
     lower = bert.Lower(weights, split)
-    stacks = [bert.upper(weights, split)] + ([bert.upper(fork, split)] if fork is not None else [])
+    stacks = [bert.Upper(weights, split)] + ([bert.Upper(fork, split)] if fork is not None else [])
     if halves:
         lower.words, lower.places, lower.segment = map(_half, (lower.words, lower.places, lower.segment))
         for part in (lower, *stacks):
@@ -45,15 +45,9 @@ def embed(tokens: Tokens, weights: Weights, fork: Weights | None, *, halves: boo
             for line, row in enumerate(rows):
                 ids[line, : len(tokens[row])] = torch.tensor(tokens[row])
                 real[line, : len(tokens[row])] = True
-            attend = bert.padded(real)
-            below = lower(ids, attend)
-            pooled = []
-            for stack in stacks:
-                x = below
-                for layer in stack:
-                    x = layer(x, attend)
-                seen = x * real[:, :, None]
-                pooled.append(seen.sum(dim=1) / real.sum(dim=1, keepdim=True))
+            laid = bert.Padded(real)
+            below = lower(ids, laid)
+            pooled = [stack(below, laid, len(rows)) for stack in stacks]
             pooled[0] = torch.nn.functional.normalize(pooled[0], dim=1)
             out[rows] = torch.cat(pooled, dim=1).numpy()
     return out

@@ -69,7 +69,7 @@ def compute(texts: Sequence[str], *, depth: int) -> Activations:
             real = at < lengths[rows][:, None]
             padded = np.zeros(real.shape, dtype=np.int64)
             padded[real] = np.concatenate([ids[row] for row in rows])
-            out = lower(torch.from_numpy(padded), bert.padded(torch.from_numpy(real)))
+            out = lower(torch.from_numpy(padded), bert.Padded(torch.from_numpy(real)))
             places = (start[rows][:, None] + at)[real]
             tokens[torch.from_numpy(places)] = out[torch.from_numpy(real)].to(torch.bfloat16)
     return Activations(tokens=tokens, start=start, depth=depth)

@@ -2,7 +2,8 @@
 
 One multi-task model: the corpora are small, and what one teaches (disclosure, sarcasm, what readers see)
 helps the others. The lower layers stay frozen and their activations are computed once for all folds, so a
-step costs what its upper layers cost; in serving both stacks share the lower layers' work.
+step costs what its upper layers cost; in serving both stacks share the lower layers' work. With queries the
+tuned layers compute these few instead of every token.
 """
 
 from __future__ import annotations
@@ -29,14 +30,16 @@ from worker.models.heads import DenseHeads
 Floats = NDArray[np.float64]
 
 _VALUES = ("valence", "arousal", "willingness", "congruence")
+_QUERY_SPREAD = 0.5
+"""Deviation of the queries at the start, about that of a layer's output."""
 _WARM_UP = 0.1
 """Share of the steps over which the learning rate rises."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tuned:
-    """`tensors` are the tuned copies of the upper layers by their published names, `heads` read the mean of
-    their tokens."""
+    """`tensors` are the tuned copies of the upper layers by their published names, and their queries if they
+    have any; `heads` read the mean of their tokens or queries."""
 
     tensors: Mapping[str, NDArray[np.float32]]
     heads: DenseHeads
@@ -75,7 +78,7 @@ def fit(
     generator = np.random.default_rng(seed)
     tasks = _tasks(targets, rows, np.array(sources), plan, taxonomy)
     used = _drawn(tasks, rows, np.array(sources), plan, generator)
-    layers = bert.upper(minilm.read_weights(), activations.depth)
+    layers = bert.Upper(_start(plan, generator), activations.depth)
     heads = [nn.Linear(HIDDEN, len(task.names)) for task in tasks]
     with torch.no_grad():
         for head, task in zip(heads, tasks, strict=True):
@@ -112,17 +115,13 @@ def fit(
         schedule.step()
         advance(1.0 / total)
     # Float16 is what the bundle keeps; the out-of-fold columns are to come from the same numbers.
-    tensors = {
-        name: part.astype(np.float16).astype(np.float32)
-        for layer in layers
-        for name, part in layer.tensors().items()  # type: ignore[operator]
-    }
+    tensors = {name: part.astype(np.float16).astype(np.float32) for name, part in layers.tensors().items()}
     return Tuned(tensors=tensors, heads=_heads(heads, tasks))
 
 
 def pooled(tuned: Tuned, activations: Activations, rows: Rows) -> Floats:
     """What the tuned layers make of `rows`: float64 [len(rows), 384]."""
-    layers = bert.upper(tuned.tensors, activations.depth).eval()
+    layers = bert.Upper(tuned.tensors, activations.depth).eval()
     out = np.empty((len(rows), HIDDEN))
     place = np.empty(len(activations.lengths), dtype=np.intp)
     place[rows] = np.arange(len(rows))
@@ -132,12 +131,17 @@ def pooled(tuned: Tuned, activations: Activations, rows: Rows) -> Floats:
     return out
 
 
-def _pooled(layers: nn.ModuleList, x: Tensor, real: Tensor) -> Tensor:
-    attend = bert.padded(real)
-    for layer in layers:
-        x = layer(x, attend)
-    mask = real[:, :, None].to(torch.float32)
-    return (x.float() * mask).sum(dim=1) / mask.sum(dim=1)
+def _pooled(layers: bert.Upper, x: Tensor, real: Tensor) -> Tensor:
+    out: Tensor = layers(x, bert.Padded(real), len(x))
+    return out
+
+
+def _start(plan: Transformer, generator: np.random.Generator) -> bert.Weights:
+    """The published weights, and the queries that are to be learned."""
+    weights = minilm.read_weights()
+    if not plan.queries:
+        return weights
+    return {**weights, minilm.QUERIES: generator.normal(0.0, _QUERY_SPREAD, (plan.queries, HIDDEN))}
 
 
 def _tasks(

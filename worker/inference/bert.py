@@ -4,8 +4,8 @@ weights under the same published names. The trainer tunes them, a CUDA device se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -13,13 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from worker.inference.minilm import HEADS, HIDDEN, LAYERS
+from worker.inference.minilm import HEADS, HIDDEN, LAYERS, QUERIES
 
 Weights = Mapping[str, NDArray[Any]]
-
-Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Attention by itself: queries, keys and values of tokens [..., 384] -> [..., 384]. It alone knows which
-tokens are of one text, and how they lie; all else is done token by token."""
 
 _EPSILON = 1e-12
 _MASKED = -1e4
@@ -33,6 +29,19 @@ _PARTS = {
     "outer": "output.dense",
     "after": "output.LayerNorm",
 }
+
+
+class Texts(Protocol):
+    """How the tokens [..., 384] of a call's texts lie; all else is done token by token."""
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """What the tokens of each text see of each other [..., 384]."""
+
+    def ask(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """What queries [B, m, 384] see of the tokens of their texts [B, m, 384]."""
+
+    def mean(self, x: Tensor) -> Tensor:
+        """The mean of each text's tokens, f32 [B, 384]."""
 
 
 class Layer(nn.Module):
@@ -50,9 +59,15 @@ class Layer(nn.Module):
                     tensor = np.array(weights[f"encoder.layer.{number}.{name}.{kind}"], dtype=np.float32)
                     getattr(getattr(self, part), kind).copy_(torch.from_numpy(tensor))
 
-    def forward(self, x: Tensor, attend: Attend) -> Tensor:
-        """x [..., 384] -> the same shape."""
-        attended = attend(self.query(x), self.key(x), self.value(x))
+    def forward(self, x: Tensor, texts: Texts) -> Tensor:
+        """Tokens x [..., 384] -> the same shape."""
+        return self._behind(x, texts.attend(self.query(x), self.key(x), self.value(x)))
+
+    def read(self, x: Tensor, tokens: Tensor, texts: Texts) -> Tensor:
+        """Queries x [B, m, 384] that attend to `tokens` -> the same shape."""
+        return self._behind(x, texts.ask(self.query(x), self.key(tokens), self.value(tokens)))
+
+    def _behind(self, x: Tensor, attended: Tensor) -> Tensor:
         x = self.after_attention(x + self.joined(attended))
         out: Tensor = self.after(x + self.outer(functional.gelu(self.inner(x))))
         return out
@@ -89,39 +104,70 @@ class Lower(nn.Module):
         self.layers = nn.ModuleList(Layer(weights, number) for number in range(depth))
         self.requires_grad_(False)
 
-    def forward(self, ids: Tensor, attend: Attend, places: Tensor | None = None) -> Tensor:
+    def forward(self, ids: Tensor, texts: Texts, places: Tensor | None = None) -> Tensor:
         """ids of one shape [B, L] -> [B, L, 384]; with `places`, each token's in its text, of any shape."""
         where = self.places[: ids.shape[1]] if places is None else functional.embedding(places, self.places)
         x = self.norm(functional.embedding(ids, self.words) + self.segment + where)
         for layer in self.layers:
-            x = layer(x, attend)
+            x = layer(x, texts)
         out: Tensor = x
         return out
 
 
-def upper(weights: Weights, depth: int) -> nn.ModuleList:
-    """The layers above the first `depth`: the published ones, or tuned."""
-    return nn.ModuleList(Layer(weights, number) for number in range(depth, LAYERS))
+class Upper(nn.Module):
+    """The layers above the first `depth`, published or tuned, and the mean behind them: of the tokens, or of
+    learned queries that read the tokens below (pooling by multihead attention, Lee et al. 2019)."""
+
+    def __init__(self, weights: Weights, depth: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(Layer(weights, number) for number in range(depth, LAYERS))
+        learned = weights.get(QUERIES)
+        self.queries = (
+            None if learned is None else nn.Parameter(torch.from_numpy(np.array(learned, dtype=np.float32)))
+        )
+
+    def forward(self, x: Tensor, texts: Texts, count: int) -> Tensor:
+        """Tokens of `count` texts behind `depth` layers -> f32 [count, 384]."""
+        if self.queries is None:
+            for layer in self.layers:
+                x = layer(x, texts)
+            return texts.mean(x)
+        tokens, x = x, self.queries.to(x.dtype).expand(count, -1, -1)
+        for layer in self.layers:
+            x = layer.read(x, tokens, texts)  # type: ignore[operator]
+        return x.float().mean(dim=1)
+
+    def tensors(self) -> dict[str, NDArray[np.float32]]:
+        """The weights by their published names, and the queries."""
+        named = {name: part for layer in self.layers for name, part in layer.tensors().items()}  # type: ignore[operator]
+        return named if self.queries is None else {**named, QUERIES: self.queries.detach().numpy()}
 
 
-def padded(real: Tensor, *, fused: bool = False) -> Attend:
-    """Attention between the real tokens [B, L] of each row, all others being padding.
+class Padded:
+    """Texts as rows [B, L], `real` where a token is."""
 
-    `fused` takes torch's own, which needs ten times as long for sentences on a CPU.
-    """
-    size, length = real.shape
-    unseen = torch.where(real, 0.0, _MASKED)[:, None, None, :]
+    def __init__(self, real: Tensor, *, fused: bool = False) -> None:
+        """`fused` takes torch's own attention, which needs ten times as long for sentences on a CPU."""
+        self._real = real
+        self._fused = fused
+        self._unseen = torch.where(real, 0.0, _MASKED)[:, None, None, :]
 
-    def heads(part: Tensor) -> Tensor:
-        return part.view(size, length, HEADS, HIDDEN // HEADS).transpose(1, 2)
-
-    def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        query, key, value = heads(query), heads(key), heads(value)
-        if fused:
-            attended = functional.scaled_dot_product_attention(query, key, value, unseen.to(query.dtype))
+    def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """[B, L, 384], or [B, m, 384] of queries -> the queries' shape."""
+        query, key, value = (
+            part.view(*part.shape[:2], HEADS, HIDDEN // HEADS).transpose(1, 2) for part in (query, key, value)
+        )
+        if self._fused:
+            unseen = self._unseen.to(query.dtype)
+            attended = functional.scaled_dot_product_attention(query, key, value, unseen)
         else:
-            scores = query @ key.transpose(2, 3) * (HIDDEN // HEADS) ** -0.5 + unseen
+            scores = query @ key.transpose(2, 3) * (HIDDEN // HEADS) ** -0.5 + self._unseen
             attended = torch.softmax(scores, dim=-1).to(value.dtype) @ value
-        return attended.transpose(1, 2).reshape(size, length, HIDDEN)
+        return attended.transpose(1, 2).flatten(2)
 
-    return attend
+    ask = attend
+
+    def mean(self, x: Tensor) -> Tensor:
+        """[B, L, 384] -> f32 [B, 384], in f32 whatever the layers compute in: 256 tokens are summed."""
+        mask = self._real[:, :, None].float()
+        return (x.float() * mask).sum(dim=1) / mask.sum(dim=1)

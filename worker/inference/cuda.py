@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -20,7 +21,7 @@ from torch.nn import functional
 from worker.errors import DeviceUnfit
 from worker.inference import bert, minilm, packed
 from worker.inference.backend import Array, Component, Placed
-from worker.inference.bert import Attend
+from worker.inference.bert import Texts
 from worker.inference.compiled import Compute, Threaded
 
 try:
@@ -44,24 +45,20 @@ class Sentences(nn.Module):
         super().__init__()
         depth = minilm.LAYERS if fork is None else minilm.fork_from(fork)
         self.lower = bert.Lower(weights, depth)
-        self.frozen = bert.upper(weights, depth)
-        self.tuned = None if fork is None else bert.upper(fork, depth)
+        self.frozen = bert.Upper(weights, depth)
+        self.tuned = None if fork is None else bert.Upper(fork, depth)
         self.requires_grad_(False)
 
-    def forward(self, ids: Tensor, places: Tensor, offsets: Tensor, attend: Attend) -> Tensor:
-        """`ids` and `places` (each token's in its text) i32 [T], `offsets` i32 [B + 1] (where a text begins,
-        and the last one ends) -> f32 [B, 384], or [B, 768] with a fork."""
-        shared = self.lower(ids, attend, places)
-
-        def mean(layers: nn.ModuleList) -> Tensor:
-            x = shared
-            for layer in layers:
-                x = layer(x, attend)
-            # In f32 whatever the layers compute in: 256 tokens are summed. One after the other, always so.
-            return torch.segment_reduce(x.float(), "mean", offsets=offsets, axis=0, unsafe=True)
-
-        embedding = functional.normalize(mean(self.frozen), dim=1, eps=1e-12)
-        return embedding if self.tuned is None else torch.cat([embedding, mean(self.tuned)], dim=1)
+    def forward(self, ids: Tensor, places: Tensor, texts: Texts, count: int) -> Tensor:
+        """`ids` and `places` (each token's in its text) i32 [T] of `count` texts -> f32 [count, 384], or
+        [count, 768] with a fork."""
+        shared = self.lower(ids, texts, places)
+        embedding = functional.normalize(self.frozen(shared, texts, count), dim=1, eps=1e-12)
+        return (
+            embedding
+            if self.tuned is None
+            else torch.cat([embedding, self.tuned(shared, texts, count)], dim=1)
+        )
 
 
 def open_on_cuda(
@@ -109,12 +106,56 @@ def _plain(model: Sentences) -> Compute:
 def _in_rectangle(model: Sentences, inputs: Sequence[Array], there: Callable[[Array], Tensor]) -> Tensor:
     """The model with attention in a padded rectangle; `there` brings an array to the model's device."""
     ids, places, spread, back, mask = map(there, packed.lay(inputs))
-    among = bert.padded(mask > 0, fused=mask.is_cuda)
+    count = len(inputs[0])
+    texts = _Rectangle(spread, back, bert.Padded(mask > 0, fused=mask.is_cuda))
+    return cast(Tensor, model(ids, places, texts, len(spread)))[:count]
 
-    def attend(*parts: Tensor) -> Tensor:
-        return among(*(part[spread] for part in parts)).flatten(0, 1)[back]
 
-    return cast(Tensor, model(ids, places, there(_offsets(inputs[1])), attend))
+@dataclass(frozen=True)
+class _Rectangle:
+    """Packed tokens [T, 384]; `spread` [B, L] lays them out for attention alone, `back` [T] undoes it."""
+
+    spread: Tensor
+    back: Tensor
+    among: bert.Padded
+
+    def attend(self, *parts: Tensor) -> Tensor:
+        return self.among.attend(*(part[self.spread] for part in parts)).flatten(0, 1)[self.back]
+
+    def ask(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        return self.among.attend(query, key[self.spread], value[self.spread])
+
+    def mean(self, x: Tensor) -> Tensor:
+        return self.among.mean(x[self.spread])
+
+
+@dataclass(frozen=True)
+class _Offsets:
+    """Packed tokens [T, 384], text after text: `offsets` i32 [B + 1] tell where one begins; none has more
+    tokens than `longest`."""
+
+    offsets: Tensor
+    longest: int
+
+    def attend(self, *parts: Tensor) -> Tensor:
+        query, key, value = map(_heads, parts)
+        of, most = self.offsets, self.longest
+        return cast(Tensor, varlen_attn(query, key, value, of, of, most, most)).flatten(1)
+
+    def ask(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        many = query.shape[1]
+        of = torch.arange(len(self.offsets), dtype=torch.int32, device=query.device) * many
+        flat, key, value = map(_heads, (query.flatten(0, 1), key, value))
+        found = varlen_attn(flat, key, value, of, self.offsets, many, self.longest)
+        return cast(Tensor, found).view(query.shape)
+
+    def mean(self, x: Tensor) -> Tensor:
+        # In f32 whatever the layers compute in: 256 tokens are summed. One after the other, always so.
+        return torch.segment_reduce(x.float(), "mean", offsets=self.offsets, axis=0, unsafe=True)
+
+
+def _heads(part: Tensor) -> Tensor:
+    return part.view(len(part), minilm.HEADS, -1)
 
 
 def _offsets(mask: Array) -> Array:
@@ -204,11 +245,7 @@ class _Card:
     def _forward(self, given: Tensor, size: int, longest: int) -> Tensor:
         ids, places, offsets = given[:size], given[size : 2 * size], given[2 * size :]
 
-        def attend(*parts: Tensor) -> Tensor:
-            query, key, value = (part.view(size, minilm.HEADS, -1) for part in parts)
-            return cast(Tensor, varlen_attn(query, key, value, offsets, offsets, longest, longest)).flatten(1)
-
-        return cast(Tensor, self._model(ids, places, offsets, attend))
+        return cast(Tensor, self._model(ids, places, _Offsets(offsets, longest), len(offsets) - 1))
 
     def _there(self, part: Tensor) -> Tensor:
         return part.to(self._on, non_blocking=True)

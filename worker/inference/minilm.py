@@ -33,6 +33,8 @@ LAYERS = 6
 HEADS = 12
 MAX_TOKENS = 256
 """What sentence-transformers truncates this model to; longer texts keep their first 256 tokens."""
+QUERIES = "queries"
+"""The name of a fork's learned queries [m, 384], where it has them."""
 GRAPH_VERSION = 3
 """Raised when `build` changes what it computes, so that an exported graph in the cache is made anew."""
 
@@ -104,8 +106,9 @@ def build(
     384], unit length. If `packed`, from the inputs that `worker.inference.packed` lays out.
 
     With `fork`, tuned weights of the uppermost layers, [batch, 768]: behind the embedding stands the mean of
-    the real tokens as the tuned layers give them. Both stacks share the layers below the fork. With `ranges`
-    [13, 384] the dense layers are dynamic int8 (`worker.inference.int8`).
+    the real tokens as the tuned layers give them, or the mean of the fork's `QUERIES` as they read the tokens
+    below it through the tuned layers. Both stacks share the layers below the fork. With `ranges` [13, 384]
+    the tokens' dense layers are dynamic int8 (`worker.inference.int8`).
     """
 
     def axes(*values: int) -> Any:
@@ -125,12 +128,15 @@ def build(
         out = op.add(op.multiply(plain, row(gain)), row(bias))
         return _Normed(plain=plain, gain=gain, bias=bias, number=number, out=out)
 
-    def product(x: Any, weight: NDArray[Any], bias: NDArray[Any]) -> Any:
-        matrix = op.constant(np.ascontiguousarray(weight)) if ranges is None else int8.matrix(weight)
+    def product(x: Any, weight: NDArray[Any], bias: NDArray[Any], *, exact: bool = ranges is None) -> Any:
+        matrix = op.constant(np.ascontiguousarray(weight)) if exact else int8.matrix(weight)
         return op.add(op.matmul(x, matrix, False, True), row(bias))
 
     def dense(x: Any, of: Mapping[str, NDArray[Any]], name: str) -> Any:
         return product(x, of[f"{name}.weight"], of[f"{name}.bias"])
+
+    def exact(x: Any, of: Mapping[str, NDArray[Any]], name: str) -> Any:
+        return product(x, of[f"{name}.weight"], of[f"{name}.bias"], exact=True)
 
     def dense_after(norm: _Normed, of: Mapping[str, NDArray[Any]], *names: str) -> list[Any]:
         if ranges is None:
@@ -188,17 +194,63 @@ def build(
         again = op.add(x.out, dense(op.gelu(inner, "ERF"), of, f"{name}.output.dense"))
         return layer_norm(again, of, f"{name}.output.LayerNorm", 2 * number + 2)
 
+    def read(tokens: Any, of: Mapping[str, NDArray[Any]]) -> Any:
+        """The mean [batch, 384] of the fork's queries, which attend to `tokens` [batch, length, 384] in every
+        layer.
+
+        The queries are few, so they carry the keys' and values' matrices and not the tokens: with a head's
+        matrices K and V, q . (K t) = (K' q) . t, and the sum of a V t is V times the sum of a t. What the
+        keys' bias adds is the same for every token and falls out of the softmax.
+        """
+        queries = np.asarray(of[QUERIES], dtype=np.float32)
+        batch, many = op.gather(op.shape_of(mask), axes(0), axes(0)), len(queries)
+        seen = op.unsqueeze(tokens, axes(1))
+        scale = op.constant(np.float32((HIDDEN // HEADS) ** -0.5))
+
+        def by_head(x: Any, name: str, *, back: bool = False) -> Any:
+            """Each head's x [heads, batch * m, .] times its part of a matrix: [batch, heads, m, .]."""
+            part = np.ascontiguousarray(of[f"{name}.weight"]).reshape(HEADS, -1, HIDDEN)
+            out = op.matmul(x, op.constant(part), False, back)
+            size = part.shape[1] if back else HIDDEN
+            shaped = op.reshape(out, op.concat([axes(HEADS), batch, axes(many, size)], 0), False)
+            return op.transpose(shaped, axes(1, 0, 2, 3))
+
+        def flat(x: Any, size: int, *order: int) -> Any:
+            return op.reshape(op.transpose(x, axes(*order)), axes(HEADS, -1, size), False)
+
+        x = op.broadcast(op.constant(queries), op.concat([batch, axes(*queries.shape)], 0))
+        for number in range(split, LAYERS):
+            name = f"encoder.layer.{number}"
+            attention = f"{name}.attention.self"
+            asked = op.reshape(exact(x, of, f"{attention}.query"), axes(0, 0, HEADS, HIDDEN // HEADS), True)
+            asked = by_head(flat(asked, HIDDEN // HEADS, 2, 0, 1, 3), f"{attention}.key")
+            asked = op.reshape(asked, axes(0, 1, HEADS * many, HIDDEN), True)
+            found = op.scaled_dot_product_attention(asked, seen, seen, bias, scale)
+            found = op.reshape(found, axes(0, HEADS, many, HIDDEN), True)
+            value = by_head(flat(found, HIDDEN, 1, 0, 2, 3), f"{attention}.value", back=True)
+            value = op.reshape(op.transpose(value, axes(0, 2, 1, 3)), axes(0, 0, HIDDEN), True)
+            value = op.add(value, row(of[f"{attention}.value.bias"]))
+            joined = exact(value, of, f"{name}.attention.output.dense")
+            x = layer_norm(op.add(x, joined), of, f"{name}.attention.output.LayerNorm", 0).out
+            inner = op.gelu(exact(x, of, f"{name}.intermediate.dense"), "ERF")
+            again = op.add(x, exact(inner, of, f"{name}.output.dense"))
+            x = layer_norm(again, of, f"{name}.output.LayerNorm", 0).out
+        return op.reduce_mean(x, axes(1))
+
     def pooled(x: _Normed) -> Any:
         return op.divide(op.reduce_sum(op.multiply(rectangle(x.out), real), axes(1)), count)
 
     split = LAYERS if fork is None else fork_from(fork)
     for number in range(split):
         x = layer(x, weights, number)
-    frozen, tuned = x, x
+    frozen = shared = x
     for number in range(split, LAYERS):
         frozen = layer(frozen, weights, number)
     out = op.normalize_l2(pooled(frozen), axes(1), 1e-12, "MAX")
-    if fork is not None:
+    if fork is not None and QUERIES in fork:
+        out = op.concat([out, read(rectangle(shared.out), fork)], 1)
+    elif fork is not None:
+        tuned = shared
         for number in range(split, LAYERS):
             tuned = layer(tuned, fork, number)
         out = op.concat([out, pooled(tuned)], 1)
@@ -218,7 +270,7 @@ class _Normed:
 
 def fork_from(fork: Iterable[str]) -> int:
     """The first layer a fork replaces, from its tensors' names; it replaces all above."""
-    return min(int(name.split(".")[2]) for name in fork)
+    return min(int(name.split(".")[2]) for name in fork if name != QUERIES)
 
 
 def exported(
