@@ -78,6 +78,7 @@ def open_on_cuda(
     if on.type == "cuda":
         if not torch.cuda.is_available():
             raise DeviceUnfit("torch sees no CUDA device; is it built for CUDA, and the driver loaded?")
+        on = torch.device("cuda", torch.cuda.current_device())  # some of torch wants it by its number
         if kind is torch.bfloat16 and not torch.cuda.is_bf16_supported(including_emulation=False):
             raise DeviceUnfit("this CUDA device has no bf16; say CUDA:f32")
         if memory_mb is not None:
