@@ -289,12 +289,16 @@ def promote(
     from trainer.data.labelled import load
     from trainer.promote.switch import promote as run
     from trainer.promote.table import verdict_view
+    from trainer.settings import TrainerSettings
     from worker.commands.configured import opened, settings
+    from worker.courtesy import give_way
     from worker.errors import UsageError
     from worker.report.progress import bars
 
     if force and not reason:
         raise UsageError("--force serves a bundle unproven: say why with --reason")
+    if TrainerSettings().gives_way:
+        give_way()
     chosen = settings()
     rows = load([*(data or ()), *(more or ())])
     with opened(chosen) as store, bars() as shown:

@@ -14,12 +14,12 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from trainer import rebuild
 from trainer.data import labelled, synthetic
 from trainer.settings import TrainerSettings
 from worker.bundle.manifest import NAME
+from worker.embedded.process import bound_to_parent
 from worker.embedded.supervisor import Endpoints, running
 from worker.errors import REJECTED, ServiceMissing
 from worker.settings import Settings
@@ -53,10 +54,7 @@ STEP_S = 900.0
 class Soak:
     """One run; `phases` are (name, began, ended) in Unix time."""
 
-    def __init__(
-        self, folder: Path, settings: Settings, endpoints: Endpoints, load: Load, *, nice: int
-    ) -> None:
-        self._nice = nice
+    def __init__(self, folder: Path, settings: Settings, endpoints: Endpoints, load: Load) -> None:
         self._folder = folder
         self._endpoints = endpoints
         self._load = load
@@ -105,7 +103,8 @@ class Soak:
             process = subprocess.Popen(
                 [sys.executable, "-m", *arguments],
                 env=self._environment, stdout=subprocess.PIPE, stderr=errors, text=True,
-                preexec_fn=partial(os.nice, self._nice),
+                # A session of its own, as a service or a job has one.
+                start_new_session=True, preexec_fn=bound_to_parent(signal.SIGKILL),
             )  # fmt: skip
             try:
                 if not self.until(lambda: process.poll() is not None):
@@ -199,7 +198,6 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=600.0, help="about how long; the rebuild adds to it")
     parser.add_argument("--rate", type=float, default=100.0, help="reflections a second")
     parser.add_argument("--tried", type=int, default=250, help="rows of the challenger before it is promoted")
-    parser.add_argument("--nice", type=int, default=19, help="of the rebuild and the comparisons")
     parser.add_argument("--seed", type=int, default=1)
     call = parser.parse_args()
     folder = Path("bench/soak").absolute()
@@ -214,7 +212,7 @@ def main() -> None:
     load = Load(call.rate, 10_000 * call.seed, folder / "logs" / "publisher.log")
     print("starting the instance ...", file=sys.stderr, flush=True)
     with running(settings, flower=False, temporary=True) as endpoints:
-        soak = Soak(folder, settings, endpoints, load, nice=call.nice)
+        soak = Soak(folder, settings, endpoints, load)
         load.start(endpoints.broker_url)
         failed = None
         try:
@@ -252,7 +250,7 @@ def _result(
     latency = found.pop("latency")
     phases = {
         name: percentiles([ms for sent, ms in latency if began <= sent < ended])
-        | {"seconds": round(ended - began, 1)}
+        | {"began": round(began, 3), "seconds": round(ended - began, 1)}
         for name, began, ended in soak.phases
     }
     drift = soak.told.get("drift", {})
