@@ -11,6 +11,7 @@ transaction wrote it; the phases of it are told apart, for on a small machine th
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import shutil
@@ -209,7 +210,8 @@ def main() -> None:
         cache_dir=Path(".cache").absolute(),
     )  # fmt: skip
     _prepare(folder, call.seed, settings)
-    load = Load(call.rate, 10_000 * call.seed, folder / "logs" / "publisher.log")
+    load = Load(call.rate, 10_000 * call.seed, folder / "logs" / "publisher.log", seconds=call.seconds)
+    gc.freeze()  # the load's events; the collector need not walk them beside the instance
     print("starting the instance ...", file=sys.stderr, flush=True)
     with running(settings, flower=False, temporary=True) as endpoints:
         soak = Soak(folder, settings, endpoints, load)
