@@ -348,6 +348,8 @@ def test_the_trainer_starts_and_answers(migrated):
             lambda: migrated.log("trainer"),
         )
         assert process.poll() is None, migrated.log("trainer")
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert os.SCHED_IDLE in {os.sched_getscheduler(int(one)) for one in children}, "it gives way"
     finally:
         assert stop(process) == 0, migrated.log("trainer")
 
