@@ -58,7 +58,7 @@ class Swapper(Periodic):
         self._store = store
         self._settings = settings
         self._worker = stages.lease.owner[:12]
-        self._redo = Redo(store, busy=lambda: stages.busy, pause=self._closing.wait)
+        self._redo = Redo(store, busy=lambda: stages.busy, pause=self._closing.wait, modesty=1.0)
         self._warmup: Warmup | None = None
         self._troubles: dict[str, _Trouble] = {}
 
