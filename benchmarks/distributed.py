@@ -94,6 +94,7 @@ def _trainers(
     environment = {
         **os.environ, "FELTSENSE_BROKER_URL": broker, "FELTSENSE_DATABASE_URL": database,
         "FELTSENSE_TRAINER_ARTEFACTS": settings.artefacts, "OMP_NUM_THREADS": "1",
+        "FELTSENSE_TRAINER_GIVES_WAY": "false",
     }  # fmt: skip
     argv = [
         sys.executable,

@@ -1,5 +1,7 @@
 """Fixtures every test may ask for."""
 
+import os
+
 import hypothesis
 import pytest
 import structlog
@@ -8,6 +10,9 @@ from tests.support.database import database_url, empty_database_url, other_store
 
 __all__ = ["database_url", "empty_database_url", "other_store", "postgres", "store", "template"]
 
+
+# A trainer that gives way does not get on while other tests fill the machine.
+os.environ["FELTSENSE_TRAINER_GIVES_WAY"] = "false"
 
 # How long an example takes says more of the machine's other work than of ours.
 hypothesis.settings.register_profile("patient", deadline=None)

@@ -19,6 +19,16 @@ from worker.interruption import INTERRUPTED
 commands = typer.Typer(rich_markup_mode=None)
 
 
+def _give_way(context: typer.Context) -> None:
+    """What computes long gives way to a worker on this machine; a program that only calls the command does
+    not."""
+    from trainer.settings import TrainerSettings
+    from worker.courtesy import PROGRAM, apart
+
+    if context.obj is PROGRAM and TrainerSettings().gives_way:
+        apart()
+
+
 @commands.command("import")
 def import_(
     corpus: Annotated[
@@ -131,6 +141,7 @@ def synth(
 
 @commands.command("train")
 def train(
+    context: typer.Context,
     data: Annotated[list[Path], typer.Option(metavar="FILE", help="Labelled JSONL; several may follow.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The bundle's folder.")],
     plan: Annotated[
@@ -148,6 +159,7 @@ def train(
     \b
     Example: feltsense train --data emobank.jsonl semeval2026.jsonl --plan starter --out bundles/mine
     """
+    _give_way(context)
     from rich.console import Console
 
     from trainer.rebuild import rebuild
@@ -223,6 +235,7 @@ def leakage(
 
 @commands.command("evaluate")
 def evaluate(
+    context: typer.Context,
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder.")],
     data: Annotated[list[Path], typer.Option(metavar="FILE", help="Labelled JSONL; several may follow.")],
     report: Annotated[Path, typer.Option(metavar="DIR", help="Where report.html and report.json go.")],
@@ -236,6 +249,7 @@ def evaluate(
     \b
     Example: feltsense evaluate bundles/mine --data dev.jsonl --report reports/mine
     """
+    _give_way(context)
     from rich.console import Console
 
     from trainer.data.labelled import load
@@ -258,6 +272,7 @@ def evaluate(
 
 @commands.command("promote")
 def promote(
+    context: typer.Context,
     bundle: Annotated[
         str, typer.Argument(metavar="BUNDLE|VERSION", help="A bundle's folder, or a registered version.")
     ],
@@ -282,6 +297,7 @@ def promote(
     \b
     Example: feltsense promote bundles/mine --data reserved.jsonl
     """
+    _give_way(context)
     import orjson
     from rich.console import Console
 
@@ -311,6 +327,7 @@ def promote(
 
 @commands.command("export")
 def export(
+    context: typer.Context,
     data: Annotated[list[Path], typer.Option(metavar="FILE", help="Labelled JSONL; several may follow.")],
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Where the graphs go; an older export is replaced.")
@@ -333,6 +350,7 @@ def export(
     \b
     Example: feltsense export bundles/mine --data emobank.jsonl semeval2026.jsonl --out exports/mine
     """
+    _give_way(context)
     from trainer.data.labelled import load
     from trainer.export.delivery import export as deliver
     from worker.observability import logging

@@ -26,6 +26,11 @@ class TrainerSettings(Configured):
     cache_dir: Path = Field(
         default=Path(".cache"), description="Folder of the exported encoder and of cached embeddings."
     )
+    gives_way: bool = Field(
+        default=True,
+        description="Whatever else runs on the machine has its processors and disks first; set it to false "
+        "where the trainer is what matters.",
+    )
     inference_threads: int = Field(default=2, ge=1, description="CPU threads of the encoder.")
     streams: int = Field(default=2, ge=1, description="Encoder batches computed at once on the CPU.")
     study_url: SecretStr | None = Field(

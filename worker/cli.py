@@ -24,6 +24,7 @@ from worker.commands.configured import settings as _settings
 from worker.commands.migrate import migrate
 from worker.commands.reenrich import reenrich
 from worker.commands.work import work
+from worker.courtesy import PROGRAM
 from worker.errors import REJECTED, FeltsenseError, UsageError
 from worker.interruption import INTERRUPTED
 
@@ -342,7 +343,7 @@ def main() -> None:
     try:
         for extension in metadata.entry_points(group=EXTENSIONS):
             app.add_typer(extension.load())
-        app(prog_name="feltsense")
+        app(prog_name="feltsense", obj=PROGRAM)
     except FeltsenseError as error:
         _fail(f"feltsense: {error}", error, error.exit_code)
     except KeyboardInterrupt:

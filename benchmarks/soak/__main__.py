@@ -11,15 +11,16 @@ transaction wrote it; the phases of it are told apart, for on a small machine th
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from trainer import rebuild
 from trainer.data import labelled, synthetic
 from trainer.settings import TrainerSettings
 from worker.bundle.manifest import NAME
+from worker.embedded.process import bound_to_parent
 from worker.embedded.supervisor import Endpoints, running
 from worker.errors import REJECTED, ServiceMissing
 from worker.settings import Settings
@@ -42,21 +44,19 @@ from worker.store import models
 from worker.store.engine import Store
 
 OUT = Path("bench/soak.json")
-FIRST, MORE, RESERVED = 30, 60, 30
+FIRST, MORE, RESERVED = 12, 80, 30
 """Synthetic people of the first bundle, of the file the rebuild learns from beside the instance's own labels,
-and of those that both are judged on."""
+and of those that both are judged on. So many more people make a better bundle, whatever the first minutes'
+labels are worth."""
 GOAL_MS = 250.0
-STEP_S = 900.0
-"""Longest a step may take, on a machine where much else runs."""
+STEP_S = 1800.0
+"""Longest a step may take: rebuild and comparisons give way to the load and to all else."""
 
 
 class Soak:
     """One run; `phases` are (name, began, ended) in Unix time."""
 
-    def __init__(
-        self, folder: Path, settings: Settings, endpoints: Endpoints, load: Load, *, nice: int
-    ) -> None:
-        self._nice = nice
+    def __init__(self, folder: Path, settings: Settings, endpoints: Endpoints, load: Load) -> None:
         self._folder = folder
         self._endpoints = endpoints
         self._load = load
@@ -105,7 +105,8 @@ class Soak:
             process = subprocess.Popen(
                 [sys.executable, "-m", *arguments],
                 env=self._environment, stdout=subprocess.PIPE, stderr=errors, text=True,
-                preexec_fn=partial(os.nice, self._nice),
+                # A session of its own, as a service or a job has one.
+                start_new_session=True, preexec_fn=bound_to_parent(signal.SIGKILL),
             )  # fmt: skip
             try:
                 if not self.until(lambda: process.poll() is not None):
@@ -199,7 +200,6 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=600.0, help="about how long; the rebuild adds to it")
     parser.add_argument("--rate", type=float, default=100.0, help="reflections a second")
     parser.add_argument("--tried", type=int, default=250, help="rows of the challenger before it is promoted")
-    parser.add_argument("--nice", type=int, default=19, help="of the rebuild and the comparisons")
     parser.add_argument("--seed", type=int, default=1)
     call = parser.parse_args()
     folder = Path("bench/soak").absolute()
@@ -211,10 +211,11 @@ def main() -> None:
         cache_dir=Path(".cache").absolute(),
     )  # fmt: skip
     _prepare(folder, call.seed, settings)
-    load = Load(call.rate, 10_000 * call.seed, folder / "logs" / "publisher.log")
+    load = Load(call.rate, 10_000 * call.seed, folder / "logs" / "publisher.log", seconds=call.seconds)
+    gc.freeze()  # the load's events; the collector need not walk them beside the instance
     print("starting the instance ...", file=sys.stderr, flush=True)
     with running(settings, flower=False, temporary=True) as endpoints:
-        soak = Soak(folder, settings, endpoints, load, nice=call.nice)
+        soak = Soak(folder, settings, endpoints, load)
         load.start(endpoints.broker_url)
         failed = None
         try:
@@ -236,7 +237,9 @@ def _prepare(folder: Path, seed: int, settings: Settings) -> None:
     """The bundle that serves first, and the labelled files."""
     for name, count, own in (("first", FIRST, 11), ("more", MORE, 12), ("reserved", RESERVED, 13)):
         synthetic.write(folder / f"{name}.jsonl", people=count, seed=100 * seed + own)
-    first = settings.cache_dir / f"soak-first-{seed}"  # of the same data, so it need not be made again
+    first = (
+        settings.cache_dir / f"soak-first-{seed}-{FIRST}"
+    )  # of the same data, so it need not be made again
     if not (first / NAME).is_file():
         print("training the first bundle ...", file=sys.stderr, flush=True)
         rebuild.fit(
@@ -252,7 +255,7 @@ def _result(
     latency = found.pop("latency")
     phases = {
         name: percentiles([ms for sent, ms in latency if began <= sent < ended])
-        | {"seconds": round(ended - began, 1)}
+        | {"began": round(began, 3), "seconds": round(ended - began, 1)}
         for name, began, ended in soak.phases
     }
     drift = soak.told.get("drift", {})

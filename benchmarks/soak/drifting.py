@@ -21,6 +21,7 @@ from trainer.drift.compare import Finding, compare
 from trainer.drift.measures import Kind
 from trainer.settings import TrainerSettings
 from worker.commands.configured import opened
+from worker.courtesy import give_way
 from worker.inference.encoder import Encoder
 from worker.settings import Settings
 from worker.store.engine import Store
@@ -56,6 +57,7 @@ def told(findings: list[Finding]) -> dict[str, Any]:
 
 def main() -> None:
     version, began, changed = sys.argv[1], float(sys.argv[2]), float(sys.argv[3])
+    give_way()  # as the trainer does
     now, trainer = datetime.now(UTC).timestamp(), TrainerSettings()
     encoder = Encoder.open(
         cache_dir=trainer.cache_dir, plan=("CPU",), threads=trainer.inference_threads, streams=trainer.streams

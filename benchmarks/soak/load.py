@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -20,12 +21,14 @@ from worker.errors import ServiceMissing
 
 PEOPLE = 400
 """Of one generation; the next are others."""
+SPARE_S = 240.0
+"""What rebuild and comparisons may take beside the phases' seconds."""
 Event = dict[str, Any]
 
 
 def population(seed: int, *, drifted: bool = False) -> Iterator[Event]:
     """Wire events, generation by generation, each in order of time. Whoever is `drifted` is somebody else:
-    Hinglish, from the web, and their texts go on and on."""
+    Hinglish, and from the web. Their texts are as long as the others', for longer ones are more load, too."""
     generation = 0
     while True:
         events = [
@@ -38,18 +41,29 @@ def population(seed: int, *, drifted: bool = False) -> Iterator[Event]:
             if not drifted:
                 yield event
             elif event.get("lang") == "hi-Latn":
-                yield event | {"device": "web", "text": " ".join([event["text"]] * 3)[:2_000]}
+                yield event | {"device": "web"}
         generation += 1
+
+
+def _ahead(events: Iterator[Event], count: int) -> Iterator[bytes]:
+    """Lines of the events, the first `count` of them made now."""
+    lines = (json.dumps(event).encode() + b"\n" for event in events)
+    return chain(list(islice(lines, count)), lines)
 
 
 class Load:
     """The client's process; start it from the main thread. `sent`: when each acknowledged event was, by
-    id."""
+    id.
 
-    def __init__(self, rate: float, seed: int, log: Path) -> None:
+    The events of about `seconds` are made beforehand: making a generation takes a core for seconds, and what
+    fell behind meanwhile would be sent all at once.
+    """
+
+    def __init__(self, rate: float, seed: int, log: Path, *, seconds: float) -> None:
         self._rate = rate
         self._log = log
-        self._usual, self._other = population(seed), population(50_000 + seed, drifted=True)
+        self._usual = _ahead(population(seed), int(rate * (seconds + SPARE_S)))
+        self._other = _ahead(population(50_000 + seed, drifted=True), int(rate * (seconds + SPARE_S) / 4))
         self._process: subprocess.Popen[bytes] | None = None
         self._ending = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -93,9 +107,8 @@ class Load:
         assert self._process is not None, "started"
         pipe = cast("IO[bytes]", self._process.stdin)
         while not self._ending.is_set():  # the pipe holds some seconds of events: it sets the pace
-            event = next(self._other if self.drifted else self._usual)
+            pipe.write(next(self._other if self.drifted else self._usual))
             self.given += 1
-            pipe.write(json.dumps(event).encode() + b"\n")
             pipe.flush()
         pipe.close()
 

@@ -22,15 +22,17 @@ from trainer.plan import Source
 from trainer.promote import switch
 from trainer.settings import TrainerSettings
 from worker.commands.configured import opened
+from worker.courtesy import give_way
 from worker.settings import Settings
 
-OWN = 300
+OWN = 120
 """Rows of the instance's own, of whole people, that the rebuild learns from."""
 
 
 def main() -> None:
     file, reserved, out = (Path(one) for one in sys.argv[1:4])
     settings, trainer = Settings(), TrainerSettings()
+    give_way()  # as the trainer does
     with opened(settings) as store:
         own = operator.rows(store)
         sources = {**PLAN.sources, OPERATOR: Source(cap=OWN)}

@@ -35,6 +35,7 @@ def feltsense(
             "PYTHONPATH": paths,
             "FELTSENSE_CACHE_DIR": str(ROOT / ".cache"),
             "COLUMNS": "100",
+            "FELTSENSE_TRAINER_GIVES_WAY": "false",
             **environment,
         },
         check=False,

@@ -17,6 +17,7 @@ from celery import Celery, signals
 from trainer.service import crew, schedule
 from trainer.service.schedule import CALIBRATION, DRIFT, EARLY, QUEUE, REBUILD
 from trainer.settings import TrainerSettings
+from worker.courtesy import give_way
 from worker.errors import FeltsenseError, UsageError
 from worker.observability import logging, metrics
 from worker.observability.logging import failure, logger
@@ -86,7 +87,7 @@ def create(
 
     slots.register(app, dict.fromkeys(entries, True), clock, place)
     crew.register(app, trainer)
-    _connect(app, settings, bodies_of(app, settings, trainer) if bodies is None else bodies)
+    _connect(app, settings, trainer, bodies_of(app, settings, trainer) if bodies is None else bodies)
     return app
 
 
@@ -130,7 +131,7 @@ def bodies_of(app: App, settings: Settings, trainer: TrainerSettings) -> dict[st
     }
 
 
-def _connect(app: App, settings: Settings, bodies: Mapping[str, Body]) -> None:
+def _connect(app: App, settings: Settings, trainer: TrainerSettings, bodies: Mapping[str, Body]) -> None:
     held = ExitStack()
 
     @signals.setup_logging.connect(weak=False)
@@ -140,6 +141,8 @@ def _connect(app: App, settings: Settings, bodies: Mapping[str, Body]) -> None:
     @signals.worker_init.connect(weak=False)
     def start(**_: Any) -> None:
         logging.configure(settings.log_level)
+        if trainer.gives_way:
+            give_way()
         try:
             if app.conf.broker_url is None:
                 raise UsageError("FELTSENSE_BROKER_URL is not set; `feltsense up` sets it")

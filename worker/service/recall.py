@@ -12,12 +12,14 @@ from worker.service.serving import Served
 from worker.store.engine import Store
 from worker.store.stored import earlier
 
-LIVE_MOST, BULK_MOST = 32, 256
-"""Most reflections done again with a batch of that lane; whose are more waits for `Reenricher`."""
+LIVE_MOST, BULK_MOST = SEQUENCE_LENGTH, 256
+"""Most reflections done again with a batch of that lane (of a live one, those of one person); whose are more
+waits for `Reenricher`."""
 
 
-def recall(store: Store, served: Served, batch: Sequence[Journey]) -> list[Reflection]:
-    """The last `SEQUENCE_LENGTH` before each event of a new person, as far as they lack a row.
+def recall(store: Store, served: Served, batch: Sequence[Journey], *, crowded: bool) -> list[Reflection]:
+    """The last `SEQUENCE_LENGTH` before each event of a new person, as far as they lack a row; while it is
+    `crowded`, a live batch leaves all of them for later.
 
     Nothing for suspects and for what has failed: that must stand alone. Raises `ServiceMissing`.
     """
@@ -34,7 +36,9 @@ def recall(store: Store, served: Served, batch: Sequence[Journey]) -> list[Refle
     if moments:
         for reflection in earlier(store, moments, served.version, last=SEQUENCE_LENGTH):
             of_person[reflection.user_id].append(reflection)
-    most = LIVE_MOST if batch[0].message.live else BULK_MOST
+    most = BULK_MOST
+    if batch[0].message.live:
+        most = 0 if crowded else LIVE_MOST
     history: list[Reflection] = []
     for user, own in of_person.items():
         if own and len(history) + len(own) > most:

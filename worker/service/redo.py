@@ -13,8 +13,9 @@ from worker.pipeline import Pipeline
 from worker.store import perceptions
 from worker.store.engine import Store
 
-AT_ONCE = 16
-"""A live reflection may find the encoder busy with as many."""
+AT_ONCE, AT_ONCE_BUSY = 16, 4
+"""Reflections of a part while the lanes rest, and while they have work: a live one may find the encoder and
+the interpreter busy with as many."""
 MODESTY = 4.0
 """While the lanes have work, a pause is so many times as long as what was done before it."""
 
@@ -43,12 +44,15 @@ class Redo:
         is `retryable` of devices.
         """
         written = 0
-        for start in range(0, len(reflections), AT_ONCE):
+        done, busy = 0, self._busy()
+        while done < len(reflections):
             began = time.monotonic()
-            part = reflections[start : start + AT_ONCE]
+            part = reflections[done : done + (AT_ONCE_BUSY if busy else AT_ONCE)]
             written += self._part(pipeline, part, purpose)
             metrics.REDONE.labels(purpose, "written").inc(len(part))
-            if self._pause(self._modesty * (time.monotonic() - began) if self._busy() else 0):
+            done += len(part)
+            busy = self._busy()
+            if self._pause(self._modesty * (time.monotonic() - began) if busy else 0):
                 break
         return written
 

@@ -41,7 +41,7 @@ LIVE_UNDERWAY = 2
 """Live batches between reading and their rows. More would be smaller ones: each pays the stages' fixed cost,
 and the encoder's for a call, anew; fewer would leave a core idle."""
 
-CROWD = 32
+CROWD = 16
 """Messages in hand. At half of the live lane's capacity some ten are; a lane that cannot keep up fills up."""
 
 _NOT_ENRICHED = {
@@ -79,7 +79,8 @@ class Stages:
         self._store = store
         self._ending = threading.Event()
         self._counting = threading.Lock()
-        self._messages = 0
+        self._messages = {True: 0, False: 0}
+        """In hand, by whether they are live."""
         self._came = False
         self._underway = threading.BoundedSemaphore(LIVE_UNDERWAY)
         size, wait = max_batch_size, max_wait_ms
@@ -144,12 +145,13 @@ class Stages:
         """
         message = Message(message_id, len(entries), live=lane == LIVE)
         with self._counting:
-            self._messages, self._came = self._messages + 1, True
+            self._came = True
+            self._messages[message.live] += 1
         try:
             return self._enrich(entries, message)
         finally:
             with self._counting:
-                self._messages -= 1
+                self._messages[message.live] -= 1
 
     def _enrich(self, entries: Sequence[Entry], message: Message) -> dict[str, int]:
         self._park.put(
@@ -175,12 +177,12 @@ class Stages:
         """Whether a message is under way, or one came since this was last asked."""
         with self._counting:
             came, self._came = self._came, False
-            return came or self._messages > 0
+            return came or any(self._messages.values())
 
     @property
     def crowded(self) -> bool:
         """Whether messages come faster than they are done: what stands behind them waits until they are."""
-        return self._messages >= CROWD
+        return sum(self._messages.values()) >= CROWD
 
     def resume(self, found: Sequence[Unfinished], served: Served) -> int:
         """Reads and settles with `served` what was accepted earlier and never finished; how many rows that
@@ -284,7 +286,7 @@ class Stages:
             turn = Turn(len(batch), self._underway.release)
             for one in batch:
                 one.turn = turn
-        history = recall(self._store, served_of(batch[0]), batch)
+        history = recall(self._store, served_of(batch[0]), batch, crowded=self._messages[True] >= CROWD)
         with self.progress.computing():
             if self._faults is not None:
                 self._faults([one.reflection for one in batch])

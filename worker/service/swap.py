@@ -34,7 +34,7 @@ from worker.store.models import Registered
 INTERVAL_S = 1.0
 PAUSE_FIRST_S, PAUSE_MOST_S = 1.0, 60.0
 """Between two attempts at what could not be opened; doubled each time."""
-PREPARE_S = 10.0
+PREPARE_S = 60.0
 LATELY, PEOPLE = 2_000, 16
 """Last reflections whose persons are prepared for a swap, and persons at once."""
 SERVING, TRIED = "serving", "tried"
@@ -53,6 +53,7 @@ class Swapper(Periodic):
 
     def __init__(self, stages: Stages, store: Store, settings: Settings) -> None:
         super().__init__("swap", every_s=INTERVAL_S, first_s=INTERVAL_S)
+        self._stages = stages
         self._serving = stages.serving
         self._store = store
         self._settings = settings
@@ -153,6 +154,8 @@ class Swapper(Periodic):
         moment = datetime.now(UTC) + timedelta(days=2)  # an event may be dated ahead
         users = stored.lately(self._store, LATELY)
         for start in range(0, len(users), PEOPLE):
+            while self._stages.crowded and time.monotonic() < until and not self._closing.wait(0.1):
+                pass
             if time.monotonic() > until or self._closing.is_set():
                 return
             stored.claimed(
