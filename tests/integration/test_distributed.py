@@ -1,13 +1,17 @@
-"""Folds and trials on two trainers, of which one is killed: the same bundle as in one process."""
+"""Folds and trials on two trainers, of which one is killed, with arrays on an S3-compatible server: the same
+bundle as in one process."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import pytest
 import redis
 from celery import Celery
@@ -25,8 +29,6 @@ from trainer.service.crew import QueueCrew
 from trainer.settings import TrainerSettings
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-
-RECIPE = PLAN.model_copy(update={"transformer": None})
 
 
 class Trainers:
@@ -64,6 +66,12 @@ class Trainers:
         self.app = Celery("crew", broker=address, backend=address, set_as_current=False)
         self.killed = False
 
+    def done(self) -> dict[str, int]:
+        """How many parts were computed, by their name."""
+        client = redis.Redis.from_url(str(self.app.conf.broker_url))
+        told = [json.loads(client.get(key)) for key in client.keys("celery-task-meta-*")]
+        return dict(Counter(one["result"]["part"] for one in told if one["status"] == "SUCCESS"))
+
     def crew(self, *, kill: bool = False) -> QueueCrew:
         """The crew; with `kill` the first trainer dies as soon as it has something in hand."""
 
@@ -76,12 +84,32 @@ class Trainers:
         return QueueCrew(self.app, self.settings, alive)
 
 
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    """The address of a folder on an S3-compatible server (moto) on the loopback."""
+    from moto.server import ThreadedMotoServer
+
+    with pytest.MonkeyPatch.context() as patched:
+        server = ThreadedMotoServer("127.0.0.1", port=0)
+        server.start()
+        host, port = server.get_host_and_port()
+        patched.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patched.setenv("AWS_ACCESS_KEY_ID", "anybody")
+        patched.setenv("AWS_SECRET_ACCESS_KEY", "anything")
+        patched.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        fsspec.filesystem("s3", skip_instance_cache=True).mkdir("s3://trainers")
+        yield "s3://trainers/feltsense"
+        server.stop()
+
+
 @pytest.fixture
-def trainers(valkey: str, database_url: str, postgres: Server, tmp_path: Path) -> Iterator[Trainers]:
+def trainers(
+    valkey: str, database_url: str, postgres: Server, bucket: str, tmp_path: Path
+) -> Iterator[Trainers]:
     redis.Redis.from_url(valkey).flushall()
     studies = postgres.create()
     url = postgres.url(studies).replace("postgresql://", "postgresql+psycopg://", 1)
-    settings = TrainerSettings(study_url=SecretStr(url), artefacts=str(tmp_path / "artefacts"))
+    settings = TrainerSettings(study_url=SecretStr(url), artefacts=bucket)
     made = Trainers(valkey, database_url, settings, tmp_path)
     yield made
     for process in made.processes:
@@ -91,24 +119,25 @@ def trainers(valkey: str, database_url: str, postgres: Server, tmp_path: Path) -
 
 
 def test_two_trainers_one_of_them_killed_make_the_bundle_that_one_process_makes(
-    trainers: Trainers, tmp_path: Path
+    trainers: Trainers, bucket: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "synthetic.jsonl"
     synthetic.write(path, people=30, seed=11)
     rows = labelled.load([path])
     quiet = Console(quiet=True)
-    alone = rebuild.fit(rows, RECIPE, tmp_path / "alone", quiet, TrainerSettings())
+    alone = rebuild.fit(rows, PLAN, tmp_path / "alone", quiet, TrainerSettings())
 
     together = rebuild.fit(
-        rows, RECIPE, tmp_path / "together", quiet, trainers.settings, crew=trainers.crew(kill=True)
+        rows, PLAN, tmp_path / "together", quiet, trainers.settings, crew=trainers.crew(kill=True)
     )
 
     assert trainers.killed
-    assert together.tuning["valence"] == alone.tuning["valence"]
+    assert together.tuning == alone.tuning
+    assert trainers.done() == {"trial": 3, "fold": PLAN.folds}
     assert {name: one for name, one in together.files.items() if name != "model_card.md"} == {
         name: one for name, one in alone.files.items() if name != "model_card.md"
     }
-    assert list((tmp_path / "artefacts").iterdir()) == []
+    assert fsspec.filesystem("s3", skip_instance_cache=True).find(bucket) == []
 
 
 def test_a_part_that_fails_is_named_and_nobody_to_ask_is_told(trainers: Trainers, tmp_path: Path) -> None:
