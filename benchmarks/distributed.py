@@ -1,8 +1,9 @@
 """How much faster two trainers are than one: `python -m benchmarks.distributed [--people 200] [--rounds 3]`.
 
-Real Postgres, real Valkey, trainer processes of one thread each on this machine. Cross-fitting of synthetic
-people and the trials of one variable are computed with one trainer and with two, in turns; on a machine that
-does something else at the time the ratio says little.
+Real Postgres, real Valkey, trainer processes of one thread each on this machine. The folds of synthetic
+people, of like size, are computed with one trainer and with two, in turns; start, imports and the inputs' way
+are not in the time. On a machine that does something else at the time the ratio says little: the processor
+time that a trainer took says how it came about.
 """
 
 from __future__ import annotations
@@ -57,12 +58,19 @@ def main() -> None:
         seconds: dict[int, list[float]] = {1: [], 2: []}
         for number in range(options.rounds):
             for count in (1, 2) if number % 2 == 0 else (2, 1):
-                with _trainers(count, broker, database, settings, place, app):
+                with _trainers(count, broker, database, settings, place, app) as processes:
                     crew.compute("fold", inputs, range(2), lambda _: None)  # imports, and inputs read
+                    before = [_cpu(process.pid) for process in processes]
                     started = time.monotonic()
                     crew.compute("fold", inputs, range(FOLDS), lambda _: None)
                     seconds[count].append(time.monotonic() - started)
-                    print(f"{count} trainers: {FOLDS} folds in {seconds[count][-1]:.1f} s", flush=True)
+                    spent = [_cpu(one.pid) - was for one, was in zip(processes, before, strict=True)]
+                    of_cpu = " and ".join(f"{one:.1f}" for one in spent)
+                    print(
+                        f"{count} trainers: {FOLDS} folds in {seconds[count][-1]:.1f} s"
+                        f" ({of_cpu} s of a processor)",
+                        flush=True,
+                    )
     one, two = median(seconds[1]), median(seconds[2])
     print(f"median of {options.rounds}: {one:.1f} s and {two:.1f} s: {one / two:.2f} times")
 
@@ -87,10 +95,16 @@ def _inputs(people: int, folder: Path, settings: TrainerSettings) -> parts.Input
     return parts.plain(plan, features=features, targets=goals, fold=np.asarray(made.fold[made.inside]))
 
 
+def _cpu(pid: int) -> float:
+    """Seconds of a processor that a process has had."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @contextmanager
 def _trainers(
     count: int, broker: str, database: str, settings: TrainerSettings, folder: Path, app: Celery
-) -> Iterator[None]:
+) -> Iterator[list[Process]]:
     environment = {
         **os.environ, "FELTSENSE_BROKER_URL": broker, "FELTSENSE_DATABASE_URL": database,
         "FELTSENSE_TRAINER_ARTEFACTS": settings.artefacts, "OMP_NUM_THREADS": "1",
@@ -104,6 +118,7 @@ def _trainers(
         "worker",
         "--without-mingle",
     ]
+    processes = []
     with ExitStack() as stack:
         for number in range(count):
             process = Process(
@@ -112,11 +127,12 @@ def _trainers(
             )  # fmt: skip
             process.start()
             stack.callback(process.kill)
+            processes.append(process)
         expires = time.monotonic() + READY_S
         while len(workers(str(app.conf.broker_url), 1.0)) < count:
             if time.monotonic() > expires:
                 raise ServiceMissing(f"{count} trainers were not ready after {READY_S:g} s")
-        yield
+        yield processes
 
 
 if __name__ == "__main__":

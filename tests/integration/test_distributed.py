@@ -64,7 +64,7 @@ class Trainers:
             )
         address = beside(broker)
         self.app = Celery("crew", broker=address, backend=address, set_as_current=False)
-        self.killed = False
+        self.killed, self.most_held = False, 0
 
     def done(self) -> dict[str, int]:
         """How many parts were computed, by their name."""
@@ -76,8 +76,9 @@ class Trainers:
         """The crew; with `kill` the first trainer dies as soon as it has something in hand."""
 
         def alive() -> None:
-            client = redis.Redis.from_url(str(self.app.conf.broker_url))
-            if kill and not self.killed and client.hlen("unacked") > 1:
+            held = redis.Redis.from_url(str(self.app.conf.broker_url)).hlen("unacked")
+            self.most_held = max(self.most_held, held)
+            if kill and not self.killed and held > 1:
                 self.processes[0].kill()
                 self.killed = True
 
@@ -132,6 +133,7 @@ def test_two_trainers_one_of_them_killed_make_the_bundle_that_one_process_makes(
     )
 
     assert trainers.killed
+    assert trainers.most_held == len(trainers.processes)
     assert together.tuning == alone.tuning
     assert trainers.done() == {"trial": 3, "fold": PLAN.folds}
     assert {name: one for name, one in together.files.items() if name != "model_card.md"} == {

@@ -167,7 +167,7 @@ def running(
             process.start()
             processes.append(process)
         if settings.trainer and not temporary:
-            for process in _trainer(chosen, run_dir / "logs", lock):
+            for process in trainers(chosen, run_dir / "logs", lock):
                 stack.callback(process.stop, STOP_S)
                 process.start()
                 kept.append(Kept(process, say))
@@ -229,7 +229,7 @@ def train(settings: Settings, console: Console) -> int:
     try:
         with stoppable(), ExitStack() as stack:
             kept = []
-            for process in _trainer(settings, None):
+            for process in trainers(settings, None):
                 stack.callback(process.stop, STOP_S)
                 process.start()
                 kept.append(Kept(process, console.print))
@@ -249,7 +249,7 @@ def _needs_extra() -> None:
         )
 
 
-def _trainer(settings: Settings, logs: Path | None, *keep_open: int) -> Iterator[Process]:
+def trainers(settings: Settings, logs: Path | None, *keep_open: int) -> Iterator[Process]:
     """The trainer's processes. When one is killed another goes on with its slot, so they may end at once."""
     level = ["--loglevel", settings.log_level]
     worker = ["worker", "--without-gossip", "--without-mingle", *level]
