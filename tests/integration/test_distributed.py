@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
+import numpy as np
+import optuna
 import pytest
 import redis
 from celery import Celery
@@ -22,8 +24,12 @@ from tests.support.database import Server
 from tests.support.service import ROOT, eventually
 from tests.unit.test_trainer_rebuild import PLAN
 from trainer import rebuild
+from trainer.blend.material import Material
 from trainer.data import labelled, synthetic
 from trainer.errors import TrainerError
+from trainer.hpo import study
+from trainer.hpo.gates import Stack
+from trainer.parts import plain
 from trainer.service.application import beside
 from trainer.service.crew import QueueCrew
 from trainer.settings import TrainerSettings
@@ -142,11 +148,34 @@ def test_two_trainers_one_of_them_killed_make_the_bundle_that_one_process_makes(
     assert fsspec.filesystem("s3", skip_instance_cache=True).find(bucket) == []
 
 
-def test_a_part_that_fails_is_named_and_nobody_to_ask_is_told(trainers: Trainers, tmp_path: Path) -> None:
+def test_a_killed_trainer_costs_a_study_its_running_trial_and_nobody_to_ask_is_told(
+    trainers: Trainers, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(3)
+    n = 12_000
+    material = Material(
+        bases=("Lx", "Eb", "Ng"),
+        columns=rng.random((3, n)),
+        available=np.ones((3, n), dtype=bool),
+        target=rng.random(n),
+        weight=np.ones(n),
+        context=rng.normal(size=(n, 12)),
+    )
+    stack = Stack(material=material, fold=np.arange(n) % 5, row=np.arange(n))
+    inputs = plain(PLAN, stacks={"valence": stack}, variable="gate", name="killed")
+    trainers.crew(kill=True).compute("trial", inputs, range(12), lambda _: None)
+
+    assert trainers.killed
+    with study.storage(trainers.settings.study_address, tmp_path) as store:
+        states = Counter(
+            one.state.name for one in optuna.load_study(study_name="killed", storage=store).trials
+        )
+    assert states["COMPLETE"] + states["PRUNED"] == 12
+    assert states.total() <= 13, states
+
     with pytest.raises(TrainerError, match="nonsense 0 failed on a trainer: TrainerError"):
         trainers.crew().compute("nonsense", {"a": 1}, [0], lambda _: None)
-    for process in trainers.processes:
-        process.kill()
-        process.wait()
+    trainers.processes[1].kill()
+    trainers.processes[1].wait()
     with pytest.raises(TrainerError, match="no trainer runs"):
         trainers.crew().compute("fold", {"a": 1}, [0], lambda _: None)
