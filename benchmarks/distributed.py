@@ -92,7 +92,10 @@ def _inputs(people: int, folder: Path, settings: TrainerSettings) -> parts.Input
         advance=lambda _: None,
     )
     print(f"{len(inside)} rows of {people} synthetic people, plan quick")
-    return parts.plain(plan, features=features, targets=goals, fold=np.asarray(made.fold[made.inside]))
+    fold = np.asarray(made.fold[made.inside])
+    return parts.plain(
+        plan, features=features, targets=goals, fold=fold, sources=["synthetic"] * len(fold), activations=None
+    )
 
 
 def _cpu(pid: int) -> float:
