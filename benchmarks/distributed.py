@@ -1,8 +1,10 @@
 """How much faster two trainers are than one: `python -m benchmarks.distributed [--people 200] [--rounds 3]`.
 
-Real Postgres, real Valkey, trainer processes of one thread each on this machine. Cross-fitting of synthetic
-people and the trials of one variable are computed with one trainer and with two, in turns; on a machine that
-does something else at the time the ratio says little.
+Real Postgres, real Valkey, trainer processes of one thread each on this machine. The folds of synthetic
+people, of like size, are computed with one trainer and with two, in turns; start, imports and the inputs' way
+are not in the time. On a machine that does something else at the time the ratio of the clock's times says
+little. So it also tells how much of a processor each trainer had, and the time without what the thread that
+fits stood in the kernel's queue for a core (schedstat): what the clock would show if two cores were free.
 """
 
 from __future__ import annotations
@@ -55,16 +57,27 @@ def main() -> None:
         app = Celery("measured", broker=address, backend=address, set_as_current=False)
         crew = QueueCrew(app, settings, lambda: None)
         seconds: dict[int, list[float]] = {1: [], 2: []}
+        free: dict[int, list[float]] = {1: [], 2: []}
         for number in range(options.rounds):
             for count in (1, 2) if number % 2 == 0 else (2, 1):
-                with _trainers(count, broker, database, settings, place, app):
+                with _trainers(count, broker, database, settings, place, app) as processes:
                     crew.compute("fold", inputs, range(2), lambda _: None)  # imports, and inputs read
+                    before = [_threads(process.pid) for process in processes]
                     started = time.monotonic()
                     crew.compute("fold", inputs, range(FOLDS), lambda _: None)
-                    seconds[count].append(time.monotonic() - started)
-                    print(f"{count} trainers: {FOLDS} folds in {seconds[count][-1]:.1f} s", flush=True)
-    one, two = median(seconds[1]), median(seconds[2])
-    print(f"median of {options.rounds}: {one:.1f} s and {two:.1f} s: {one / two:.2f} times")
+                    passed = time.monotonic() - started
+                    spent = [_spent(one.pid, was) for one, was in zip(processes, before, strict=True)]
+                    seconds[count].append(passed)
+                    free[count].append(passed - min(waited for _, waited in spent))
+                    had = " and ".join(f"{cpu:.1f}" for cpu, _ in spent)
+                    print(
+                        f"{count} trainers: {FOLDS} folds in {passed:.1f} s, {had} s of a processor;"
+                        f" {free[count][-1]:.1f} s without waiting for a core",
+                        flush=True,
+                    )
+    for what, found in (("by the clock", seconds), ("without waiting for a core", free)):
+        one, two = median(found[1]), median(found[2])
+        print(f"median of {options.rounds} {what}: {one:.1f} s and {two:.1f} s: {one / two:.2f} times")
 
 
 def _inputs(people: int, folder: Path, settings: TrainerSettings) -> parts.Inputs:
@@ -84,13 +97,35 @@ def _inputs(people: int, folder: Path, settings: TrainerSettings) -> parts.Input
         advance=lambda _: None,
     )
     print(f"{len(inside)} rows of {people} synthetic people, plan quick")
-    return parts.plain(plan, features=features, targets=goals, fold=np.asarray(made.fold[made.inside]))
+    fold = np.asarray(made.fold[made.inside])
+    return parts.plain(
+        plan, features=features, targets=goals, fold=fold, sources=["synthetic"] * len(fold), activations=None
+    )
+
+
+def _threads(pid: int) -> dict[str, tuple[float, float]]:
+    """Seconds that each thread of a process has run, and has waited for a core."""
+    found = {}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        ran, waited, _ = (task / "schedstat").read_text().split()
+        found[task.name] = int(ran) / 1e9, int(waited) / 1e9
+    return found
+
+
+def _spent(pid: int, before: dict[str, tuple[float, float]]) -> tuple[float, float]:
+    """Seconds of a processor that the process has had since, and those for which its busiest thread waited:
+    never more than the clock's, for a thread cannot wait twice at once."""
+    since = [
+        (ran - before.get(name, (0.0, 0.0))[0], waited - before.get(name, (0.0, 0.0))[1])
+        for name, (ran, waited) in _threads(pid).items()
+    ]
+    return sum(ran for ran, _ in since), max(since)[1]
 
 
 @contextmanager
 def _trainers(
     count: int, broker: str, database: str, settings: TrainerSettings, folder: Path, app: Celery
-) -> Iterator[None]:
+) -> Iterator[list[Process]]:
     environment = {
         **os.environ, "FELTSENSE_BROKER_URL": broker, "FELTSENSE_DATABASE_URL": database,
         "FELTSENSE_TRAINER_ARTEFACTS": settings.artefacts, "OMP_NUM_THREADS": "1",
@@ -105,6 +140,7 @@ def _trainers(
         "worker",
         "--without-mingle",
     ]
+    processes = []
     with ExitStack() as stack:
         for number in range(count):
             process = Process(
@@ -113,11 +149,12 @@ def _trainers(
             )  # fmt: skip
             process.start()
             stack.callback(process.kill)
+            processes.append(process)
         expires = time.monotonic() + READY_S
         while len(workers(str(app.conf.broker_url), 1.0)) < count:
             if time.monotonic() > expires:
                 raise ServiceMissing(f"{count} trainers were not ready after {READY_S:g} s")
-        yield
+        yield processes
 
 
 if __name__ == "__main__":

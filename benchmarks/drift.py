@@ -129,6 +129,13 @@ def _topics(pool: Pool) -> NDArray[np.float64]:
     return np.asarray(np.where(centred @ direction > 0, 4.0, 1.0))
 
 
+def _topic(pool: Pool, people: NDArray[np.str_], rng: Rng) -> Window:
+    """The tenth of all texts that is nearest to one of them is written three times as often."""
+    centred = pool.texts.embedding - pool.texts.embedding.mean(axis=0)
+    near = centred @ centred[rng.integers(len(centred))] / np.linalg.norm(centred, axis=1)
+    return pool.window(people, rng, np.where(near >= np.quantile(near, 0.9), 3.0, 1.0))
+
+
 def _vocabulary(pool: Pool, people: NDArray[np.str_], rng: Rng) -> Window:
     """In a quarter of the rows a third of the words are new ones."""
     made = pool.window(people, rng)
@@ -185,7 +192,8 @@ PLANTED: Mapping[str, tuple[Plant, tuple[str, ...]]] = {
     "longer texts": (_drawn(lambda pool: np.where(pool.texts.words > np.median(pool.texts.words), 4.0, 1.0)),
                      ("length",)),
     "new vocabulary": (_vocabulary, ("vocabulary", "unknown words")),
-    "other topics": (_drawn(_topics), ("embedding",)),
+    "other topics": (_drawn(_topics), ("embedding", "topics")),
+    "one topic more often": (_topic, ("embedding", "topics")),
     "valence lower": (_lower, ("valence", "valence bias")),
     "abstains more": (_silent, ("expressed", "expressed abstains")),
     "more high risk": (_risky, ("risk level",)),
@@ -212,7 +220,9 @@ def main() -> None:
     for name, (plant, expected) in PLANTED.items():
         noticed = [alarms(pool, plant, 10_000 + seed, options.people) for seed in range(options.planted)]
         hits = sum(any(one.measure in expected for one in found) for found in noticed)
-        print(f"{name:<28}{hits} of {options.planted} noticed by {', '.join(expected)}", flush=True)
+        loud = sum(bool(found) for found in noticed)
+        told = f"{hits} of {options.planted} noticed by {', '.join(expected)}"
+        print(f"{name:<28}{told}; alarm of any kind: {loud}", flush=True)
 
 
 def alarms(pool: Pool, plant: Plant, seed: int, count: int) -> list[Finding]:

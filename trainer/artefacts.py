@@ -27,12 +27,12 @@ class Artefacts:
             raise TrainerError(f"FELTSENSE_TRAINER_ARTEFACTS={url} cannot be used: {error}") from None
         self._files: Any = files
 
-    def write(self, name: str, value: Any) -> None:
-        """Raises `ServiceMissing` when the place does not answer."""
+    def write(self, name: str, packed: bytes) -> None:
+        """Leaves what `checkpoint.packed` made. Raises `ServiceMissing` when the place does not answer."""
         part = f"{self._root}/.{name}.{uuid.uuid4().hex}"
         try:
             self._files.makedirs(self._root, exist_ok=True)
-            self._files.pipe_file(part, checkpoint.packed(value))
+            self._files.pipe_file(part, packed)
             self._files.mv(part, self._path(name))
         except OSError as error:
             raise self._missing(error) from error

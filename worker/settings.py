@@ -139,6 +139,12 @@ class Settings(Configured):
         default=False,
         description="`feltsense up` also starts the trainer and its beat; they need the extra `train`.",
     )
+    trainer_processes: int = Field(
+        default=1,
+        ge=1,
+        le=256,
+        description="Processes that a trainer on this machine is made of; they share its cores.",
+    )
     reconcile_schedule: str = Field(
         default="* * * * *",
         description="When what was accepted and lost is taken up again: a cron line in UTC, empty for never.",

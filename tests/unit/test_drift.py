@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from trainer.drift.compare import Finding, compare
+from trainer.drift.compare import Finding, chances_of, compare
 from trainer.drift.measures import Kind
-from trainer.drift.window import REPORTED, SIDES, VALUES, Window
+from trainer.drift.window import REPORTED, SIDES, VALUES, Texts, Window
 
 KINDS: tuple[Kind, ...] = ("inputs", "outputs", "calibration")
 PEOPLE, ROWS = 60, 4
@@ -67,6 +67,46 @@ def test_a_planted_change_raises_its_alarm(plant, expected) -> None:
     found = alarms(window(1), plant(window(2, first=20)))
     assert expected <= found
     assert not found - expected - {"valence error", "valence coverage"}
+
+
+def with_texts(made: Window, seed: int, *, moved: float = 0.0) -> Window:
+    """The window with embeddings that vary most along the first of 40 directions, and `moved` by so many
+    deviations along the eighth."""
+    rng = np.random.default_rng(seed)
+    n = len(made.person)
+    embedding = rng.normal(0, 1, (n, 40)) * np.r_[4.0, np.linspace(1.0, 0.3, 39)]
+    embedding[:, 7] += moved * embedding[:, 7].std()
+    return replace(
+        made,
+        texts=Texts(
+            row=np.arange(n),
+            words=np.full(n, 9.0),
+            unknown=rng.uniform(0, 0.2, n),
+            profile=rng.dirichlet(np.ones(20), n).astype(np.float32),
+            embedding=embedding.astype(np.float32),
+        ),
+    )
+
+
+def test_other_topics_are_seen_where_the_mean_of_all_vectors_hardly_moves() -> None:
+    reference = with_texts(window(1), 1)
+    assert alarms(reference, with_texts(window(2, first=20), 2)) == set()
+    found = compare(reference, with_texts(window(2, first=20), 2, moved=0.6), kinds=KINDS, seed=1)
+    assert [one.measure for one in found if one.alarm] == ["topics"]
+    assert next(one.effect for one in found if one.measure == "topics") == pytest.approx(0.6, abs=0.15)
+
+
+def test_what_is_found_does_not_hide_what_is_weaker() -> None:
+    """Step-down: with the louder measure found, the weaker one has only the others to exceed."""
+    rng = np.random.default_rng(3)
+    differences = np.abs(rng.normal(size=(30, 1000)))
+    differences[0] = rng.gamma(0.2, 1.0, 1000)  # reaches far by chance
+    differences[0, 0], differences[1, 0] = 20.0, 4.2
+    alone = chances_of(differences[1:])[0]
+    assert chances_of(differences)[1] == alone <= 0.01
+    hidden = differences.copy()
+    hidden[0, 0] = 0.1
+    assert chances_of(hidden)[1] > alone
 
 
 def test_one_person_who_writes_a_lot_raises_none() -> None:

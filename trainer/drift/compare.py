@@ -5,6 +5,9 @@ A person's rows are one observation (their mean), so somebody who writes a lot c
 drift the windows of a person are exchangeable, and so are people who are in one window only; the largest
 standardised difference over all measures, permutation by permutation, is what a finding must exceed
 (Westfall and Young 1993, maxT), so that twenty or two hundred measures raise a false alarm as seldom as one.
+What is found leaves the comparison for the rest (step-down): a change that shows in several measures hides in
+none of them. Inputs have one half of the chance of a false alarm and what is said of them the other, because
+the latter is looked at in many slices.
 """
 
 from __future__ import annotations
@@ -27,9 +30,8 @@ LEVEL = 0.01
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One measure on one slice. `effect`: how much more the windows differ than chance alone lets them, on
-    the measure's scale; `chance`: how often the largest of all differences would be as large without
-    drift."""
+    """One measure on one slice. `effect`: how much the windows differ, on the measure's scale, without what
+    chance adds; `chance`: how often the largest of all differences would be as large without drift."""
 
     kind: Kind
     measure: str
@@ -57,22 +59,43 @@ def compare(reference: Window, current: Window, *, kinds: tuple[Kind, ...], seed
     units, unit = np.unique(2 * who + side, return_inverse=True)
     draws = _draws(units, len(names), np.random.default_rng(seed))
     found = np.stack([_differences(one, unit, draws) for one in asked])  # [measures, 1 + permutations]
-    chance_mean = found[:, 1:].mean(axis=1, keepdims=True)
-    chance_sd = np.maximum(found[:, 1:].std(axis=1, keepdims=True), 1e-12)
-    standard = (found - chance_mean) / chance_sd
-    largest = standard[:, 1:].max(axis=0)
-    return list(_findings(asked, found[:, 0] - chance_mean[:, 0], standard[:, 0], largest, person, side))
+    by_chance = found[:, 1:]
+    # Chance and drift add as squares do, exactly so for distances.
+    effects = np.sqrt(np.maximum(found[:, 0] ** 2 - (by_chance**2).mean(axis=1), 0.0))
+    chances = np.ones(len(found))
+    families = [family for family in _families(asked) if family.any()]
+    for family in families:
+        chances[family] = np.minimum(len(families) * chances_of(found[family]), 1.0)
+    return list(_findings(asked, effects, chances, person, side))
+
+
+def _families(asked: Sequence[Measure]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    inputs = np.array([one.kind == "inputs" for one in asked])
+    return inputs, ~inputs
+
+
+def chances_of(found: Floats) -> Floats:
+    """How often the largest of differences [measures, 1 + permutations] reaches the first column's, for the
+    largest of them over all measures, for the next over those that are left, and so on."""
+    by_chance = found[:, 1:]
+    mean, deviation = by_chance.mean(axis=1, keepdims=True), by_chance.std(axis=1, keepdims=True)
+    standard = (found - mean) / np.maximum(deviation, 1e-12)
+    order = np.argsort(standard[:, 0])  # the least first
+    of_left = np.maximum.accumulate(standard[order, 1:], axis=0)
+    reached = 1 + (of_left >= standard[order, :1]).sum(axis=1)
+    chances = np.empty(len(found))
+    chances[order[::-1]] = np.maximum.accumulate(reached[::-1]) / (1 + by_chance.shape[1])
+    return chances
 
 
 def _findings(
     asked: Sequence[Measure],
     effects: Floats,
-    standard: Floats,
-    largest: Floats,
+    chances: Floats,
     person: NDArray[np.str_],
     side: NDArray[np.intp],
 ) -> Iterator[Finding]:
-    for one, effect, size in zip(asked, effects, standard, strict=True):
+    for one, effect, chance in zip(asked, effects, chances, strict=True):
         parts = [one.row[side[one.row] == which] for which in (0, 1)]
         yield Finding(
             kind=one.kind,
@@ -80,7 +103,7 @@ def _findings(
             slice=one.slice,
             effect=float(effect),
             floor=FLOORS[one.scale],
-            chance=float((1 + (largest >= size).sum()) / (1 + len(largest))),
+            chance=float(chance),
             rows=(len(parts[0]), len(parts[1])),
             people=(len(np.unique(person[parts[0]])), len(np.unique(person[parts[1]]))),
         )
@@ -118,6 +141,6 @@ def _differences(one: Measure, unit: NDArray[np.intp], draws: NDArray[np.float32
 
 
 def _size(gap: Floats, scale: Scale) -> Floats:
-    if scale == "distance":
+    if scale in ("distance", "shift"):
         return np.asarray(np.sqrt((gap**2).sum(axis=1)))
     return np.asarray(np.abs(gap).sum(axis=1) / (2.0 if gap.shape[1] > 1 else 1.0))

@@ -17,12 +17,14 @@ Scale = Literal["share", "unit", "shift", "distance"]
 Floats = NDArray[np.float64]
 
 BINS = 10
+TOPICS = 16
+"""Main directions of the embeddings that are looked at each by itself."""
 LEAST_PEOPLE = 20
 """In each window, of whom a measure needs rows."""
 FLOORS: dict[Scale, float] = {"share": 0.06, "unit": 0.03, "shift": 0.2, "distance": 0.06}
 """What is smaller is no alarm however certain it is. `share`: probability moved elsewhere (total variation);
-`unit`: a difference of means in the figure's own unit; `shift`: in standard deviations; `distance`: of mean
-vectors, in the root of a row's total variance."""
+`unit`: a difference of means in the figure's own unit; `shift`: in standard deviations, over several columns
+the length of their shifts; `distance`: of mean vectors, in the root of a row's total variance."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +105,7 @@ def _inputs(both: _Both) -> Iterator[Measure]:
     spread = float(np.sqrt(old.embedding.var(axis=0).sum()))
     embedding = np.concatenate([old.embedding, new.embedding]).astype(np.float64)
     yield measure("embedding", "distance", embedding, spread)
+    yield measure("topics", "shift", _topics(embedding))
 
 
 def _outputs(both: _Both) -> Iterator[Measure]:
@@ -137,6 +140,14 @@ def _calibration(both: _Both) -> Iterator[Measure]:
                     kind="calibration", name=f"{name} {what}", slice=part, scale=scale, row=row,
                     values=values[row, None],
                 )  # fmt: skip
+
+
+def _topics(embedding: Floats) -> Floats:
+    """The rows along the main directions of both windows together [m, TOPICS], each with deviation 1: in the
+    mean vector language and mood, which vary most, drown what people write about."""
+    along, sizes, _ = np.linalg.svd(embedding - embedding.mean(axis=0), full_matrices=False)
+    root = np.sqrt(len(embedding))
+    return np.asarray(along[:, :TOPICS][:, sizes[:TOPICS] > 1e-6 * root] * root)
 
 
 def _marks(labels: Names) -> Floats:

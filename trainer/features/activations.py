@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +30,16 @@ class Activations:
     @property
     def lengths(self) -> NDArray[np.int64]:
         return np.diff(self.start)
+
+    def arrays(self) -> dict[str, Any]:
+        """All of it as arrays, for another machine."""
+        return {"tokens": self.tokens.view(torch.int16).numpy(), "start": self.start, "depth": self.depth}
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, Any]) -> Activations:
+        """What `arrays` gave."""
+        tokens = torch.from_numpy(arrays["tokens"]).view(torch.bfloat16)
+        return cls(tokens=tokens, start=arrays["start"], depth=arrays["depth"])
 
     def of(self, rows: Rows, longest: int | None = None) -> tuple[Tensor, Tensor]:
         """The rows padded to the longest, of each `longest` tokens at most: bfloat16 [b, length, 384] and

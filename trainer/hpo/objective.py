@@ -94,7 +94,7 @@ def folds_of(
 
 class Texts:
     """The objective of a variable that texts tell. `beside` [n] or [n, k] by base: finished columns that join
-    the average."""
+    the average; `threads`: most fits at once."""
 
     def __init__(
         self,
@@ -104,11 +104,13 @@ class Texts:
         folds: Sequence[Fold],
         *,
         beside: Mapping[str, Floats] | None = None,
+        threads: int | None = None,
     ) -> None:
         self._variable = variable
         self._features = features
         self._folds = folds
         self._beside = beside or {}
+        self._threads = threads
         self._classes = variable in DISTRIBUTIONS
         self._goal = getattr(targets, variable) if self._classes else targets.values[variable]
         self._weight = targets.weight[variable]
@@ -123,7 +125,7 @@ class Texts:
             fits = [
                 partial(self._column, base, number, held, plan, full=full) for base in BASES[self._variable]
             ]
-            with ThreadPoolExecutor(len(fits)) as pool:
+            with ThreadPoolExecutor(min(len(fits), self._threads or len(fits))) as pool:
                 columns = [done.result() for done in [pool.submit(one) for one in fits]]
             columns += [column[held] for column in self._beside.values()]
             blended, goal = np.mean(columns, axis=0), self._goal[held]

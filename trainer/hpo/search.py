@@ -51,7 +51,7 @@ class Searcher:
         for variable in (*spaces.TEXT, "congruence"):
             judge = objective.Texts(variable, features, targets, judges) if aside else None
             what = objective.Texts(variable, features, targets, folds)
-            inputs = {"features": features, "targets": targets, "fold": marks, "variable": variable}
+            inputs = {"features": features, "targets": targets, "fold": marks}
             plan = self._study(plan, variable, what, self.people, judge, inputs)
         return plan
 
@@ -70,11 +70,12 @@ class Searcher:
             bases = columns[variable]
             material = Material.of(tuple(bases), bases, goal, targets.weight[variable], context)
             stacks[variable] = Stack(material=material, fold=fold, row=np.arange(len(fold)))
-        return self._study(plan, "gate", Gates(stacks), self.people, None)
+        return self._study(plan, "gate", Gates(stacks), self.people, None, {"stacks": stacks})
 
     def timelines(self, plan: Plan, laid: Laid) -> Plan:
         """Forecast, personal reading and temporal nets."""
-        return self._study(plan, "comparator", Forecasts(laid), [self.people[row] for row in laid.row], None)
+        people = [self.people[row] for row in laid.row]
+        return self._study(plan, "comparator", Forecasts(laid), people, None, {"laid": laid})
 
     def _study(
         self,
@@ -83,7 +84,7 @@ class Searcher:
         what: Objective,
         people: Sequence[str],
         judge: Objective | None,
-        inputs: Mapping[str, Any] | None = None,
+        inputs: Mapping[str, Any],
     ) -> Plan:
         trials = plan.search.trials.get(variable, 0)
         if not trials:
@@ -92,15 +93,14 @@ class Searcher:
 
         def spread(name: str, numbers: Sequence[int]) -> None:
             assert self.crew is not None
-            assert inputs is not None
-            given = plain(plan, **inputs, name=name)
+            given = plain(plan, **inputs, variable=variable, name=name)
             self.crew.compute("trial", given, numbers, self.step.advance)
 
         def searched() -> dict[str, Any]:
             tuned, told = study.tune(
                 plan, variable, what, people,
                 store=self.store, key=self.key, judge=judge, advance=self.step.advance,
-                spread=None if self.crew is None or inputs is None else spread,
+                spread=None if self.crew is None else spread,
             )  # fmt: skip
             return {"plan": tuned.model_dump_json(), "told": told.record()}
 

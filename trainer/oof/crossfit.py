@@ -58,15 +58,20 @@ def cross_fit(
     `worker.appraise.bases` gives them; `expressed.nuance` and `invoked.nuance` hold logits [n, 6, 6], and a
     corpus' own classes have its name. Base Tr takes part where the plan has it: then `activations` and every
     row's source are wanted. `ledger` is told what each fold's models were trained on and predicted; `keep`
-    may know a fold's columns from before. A `crew` computes the folds, unless base Tr takes part: its
-    activations are too much to send.
+    may know a fold's columns from before. A `crew` computes the folds.
     """
     whole: dict[str, Columns] = {}
     found: list[dict[str, Columns]] = []
-    if crew is not None and plan.transformer is None:
-        inputs = plain(plan, features=features, targets=targets, fold=fold)
-        count = int(fold.max()) + 1
-        found = keep("texts", lambda: crew.compute("fold", inputs, range(count), lambda _: None))
+    if crew is not None:
+
+        def shared() -> list[dict[str, Columns]]:
+            lower = activations().arrays() if activations is not None and plan.transformer else None
+            inputs = plain(
+                plan, features=features, targets=targets, fold=fold, sources=list(sources), activations=lower
+            )
+            return crew.compute("fold", inputs, range(int(fold.max()) + 1), lambda _: None)
+
+        found = keep("texts", shared)
     for number, (train, held) in enumerate(splits(fold)):
         used = train & targets.learned
 

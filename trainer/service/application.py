@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from celery import Celery, signals
 
 from trainer.service import crew, schedule
-from trainer.service.schedule import CALIBRATION, DRIFT, EARLY, QUEUE, REBUILD
+from trainer.service.schedule import CALIBRATION, DRIFT, EARLY, PARTS, QUEUE, REBUILD
 from trainer.settings import TrainerSettings
 from worker.courtesy import give_way
 from worker.errors import FeltsenseError, UsageError
@@ -55,7 +55,7 @@ def create(
     broker = trainer.broker_url or beside(settings.broker_url)
     app = App("feltsense.trainer", broker=broker, backend=broker, set_as_current=False)
     app.conf.update(
-        task_queues=[transport.queue(QUEUE)],
+        task_queues=[transport.queue(QUEUE), transport.queue(PARTS)],
         task_default_queue=QUEUE,
         task_serializer="json",
         result_serializer="json",
@@ -74,6 +74,7 @@ def create(
         broker_transport_options={
             "consumer_ttl": CONSUMER_TTL_S,
             "unacked_restore_interval": CONSUMER_TTL_S / 3,
+            "most_held": {PARTS: 1},
             **transport.PATIENCE,
         },
     )

@@ -21,7 +21,7 @@ from trainer import checkpoint
 from trainer.artefacts import Artefacts
 from trainer.errors import TrainerError
 from trainer.parts import TABLE, Inputs
-from trainer.service.schedule import PART, QUEUE
+from trainer.service.schedule import PART, PARTS
 from trainer.settings import TrainerSettings
 from worker.observability.logging import failure, logger
 from worker.service.readiness import workers
@@ -64,9 +64,10 @@ class Parts(Task):
         if kept.has(result):
             return {"part": part, "item": item, "seconds": 0.0}
         if self._known is None or self._known[0] != inputs:
+            self._known = None  # what was known may fill half the memory
             self._known = (inputs, kept.read(inputs), {})
         started = time.monotonic()
-        kept.write(result, function(self._known[1], item, self._known[2], self.settings))
+        kept.write(result, checkpoint.packed(function(self._known[1], item, self._known[2], self.settings)))
         return {"part": part, "item": item, "seconds": round(time.monotonic() - started, 2)}
 
 
@@ -84,9 +85,11 @@ class QueueCrew:
     ) -> list[Any]:
         """Raises `TrainerError` when a part fails or no trainer runs."""
         kept = Artefacts(self._settings.artefacts)
-        name = hashlib.sha256(checkpoint.packed(dict(inputs))).hexdigest()[:24]
+        packed = checkpoint.packed(dict(inputs))
+        name = hashlib.sha256(packed).hexdigest()[:24]
         if not kept.has(name):
-            kept.write(name, dict(inputs))
+            kept.write(name, packed)
+        del packed
         run = uuid4().hex[:8]  # what an earlier run left may be another code's
         results = {item: f"{name}-{run}-{item}" for item in items}
         try:
@@ -106,7 +109,7 @@ class QueueCrew:
         if not workers(str(self._app.conf.broker_url), PING_S):
             raise TrainerError("no trainer runs: start `feltsense trainer`, or train without --distributed")
         sent: dict[int, AsyncResult] = {
-            item: self._app.send_task(PART, args=[part, name, item, result], queue=QUEUE)
+            item: self._app.send_task(PART, args=[part, name, item, result], queue=PARTS)
             for item, result in results.items()
         }
         while sent:

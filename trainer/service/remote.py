@@ -7,6 +7,7 @@ from celery import Celery
 from trainer.errors import TrainerError
 from trainer.service.application import beside
 from trainer.service.crew import QueueCrew
+from trainer.service.schedule import PARTS
 from trainer.settings import TrainerSettings
 from worker.client import addresses
 from worker.service import transport
@@ -21,5 +22,5 @@ def crew() -> QueueCrew:
     if broker is None:
         raise TrainerError("no broker is named")
     app = Celery("feltsense.train", broker=broker, backend=broker, set_as_current=False)
-    app.conf.update(task_queues=[transport.queue("trainer")], accept_content=["json"])
+    app.conf.update(task_queues=[transport.queue(PARTS)], accept_content=["json"])
     return QueueCrew(app, trainer, lambda: None)

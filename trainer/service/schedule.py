@@ -14,6 +14,8 @@ EARLY = "feltsense.rebuild.early"
 DRIFT = "feltsense.drift"
 CALIBRATION = "feltsense.calibration"
 PART = "feltsense.part"
+PARTS = "trainer.parts"
+"""The queue of parts: of these a process holds one and leaves the others to others."""
 
 
 def entries(settings: TrainerSettings) -> tuple[Entry, ...]:

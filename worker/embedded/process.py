@@ -52,7 +52,7 @@ class Process:
         self._argv = [str(part) for part in argv]
         self._ask = ask
         self._orphaned = orphaned
-        self._environment = environment
+        self.environment = environment
         self._account = account
         self._folder = folder
         self._keep_open = tuple(keep_open)
@@ -78,7 +78,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=descriptor,
                 stderr=descriptor,
-                env=None if self._environment is None else dict(self._environment),
+                env=None if self.environment is None else dict(self.environment),
                 cwd=self._folder,
                 # Its own session: a Ctrl-C or a closing terminal reaches only us, and we keep the order.
                 start_new_session=True,

@@ -167,7 +167,7 @@ def running(
             process.start()
             processes.append(process)
         if settings.trainer and not temporary:
-            for process in _trainer(chosen, run_dir / "logs", lock):
+            for process in trainers(chosen, run_dir / "logs", lock):
                 stack.callback(process.stop, STOP_S)
                 process.start()
                 kept.append(Kept(process, say))
@@ -229,7 +229,7 @@ def train(settings: Settings, console: Console) -> int:
     try:
         with stoppable(), ExitStack() as stack:
             kept = []
-            for process in _trainer(settings, None):
+            for process in trainers(settings, None):
                 stack.callback(process.stop, STOP_S)
                 process.start()
                 kept.append(Kept(process, console.print))
@@ -249,18 +249,22 @@ def _needs_extra() -> None:
         )
 
 
-def _trainer(settings: Settings, logs: Path | None, *keep_open: int) -> Iterator[Process]:
+def trainers(settings: Settings, logs: Path | None, *keep_open: int) -> Iterator[Process]:
     """The trainer's processes. When one is killed another goes on with its slot, so they may end at once."""
     level = ["--loglevel", settings.log_level]
-    worker = ["worker", "--without-gossip", "--without-mingle", "--hostname", "trainer@%h", *level]
+    worker = ["worker", "--without-gossip", "--without-mingle", *level]
     worker += ["--task-events"] if settings.flower else []
-    for name, arguments in {"trainer": worker, "trainer-beat": ["beat", *level]}.items():
+    names = ["trainer", *(f"trainer-{number}" for number in range(2, settings.trainer_processes + 1))]
+    commands = {name: [*worker, "--hostname", f"{name}@%h"] for name in names}
+    cores = len(os.sched_getaffinity(0))
+    threads = {"OMP_NUM_THREADS": str(max(1, cores // len(names)))} if len(names) > 1 else {}
+    for name, arguments in {**commands, "trainer-beat": ["beat", *level]}.items():
         yield Process(
             name,
             [sys.executable, "-m", "celery", "--app", TRAINER, *arguments],
             log=None if logs is None else logs / f"{name}.log",
             orphaned=signal.SIGKILL,
-            environment=environment(settings),
+            environment=threads | environment(settings),  # what the operator says of threads counts
             keep_open=keep_open,
         )
 
