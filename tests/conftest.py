@@ -32,9 +32,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path not in slow)
 
 
-@pytest.hookimpl(
-    wrapper=True, tryfirst=True
-)  # outside the timeout, which is for the test and not for its turn
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # outside the timeout: waiting for a turn is no part of a test
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     with turn(alone=item.get_closest_marker("alone") is not None):
         return (yield)
