@@ -1,4 +1,5 @@
-"""The child process that reads a message lost workers held: which event ends it is known by place and name."""
+"""The child process that reads a message lost workers held: which event ends it is known by place and name,
+and nobody else is blamed."""
 
 from __future__ import annotations
 
