@@ -60,8 +60,10 @@ $(VENV)/.dev: requirements/dev.lock pyproject.toml | $(VENV)/.created
 demo: $(VENV)/.serving
 	@exec $(BIN)/python -m worker.demo $(if $(FILE),"$(FILE)")
 
+# A process a core, a file of tests to each; in each, one thread does what a library would spread over all.
+test: export OMP_NUM_THREADS := 1
 test: $(VENV)/.dev
-	@exec $(BIN)/python -m pytest $(ARGS)
+	@exec $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -1,11 +1,13 @@
 """Fixtures every test may ask for."""
 
 import os
+from collections.abc import Iterator
 
 import hypothesis
 import pytest
 import structlog
 
+from tests.support.alone import turn
 from tests.support.database import database_url, empty_database_url, other_store, postgres, store, template
 
 __all__ = ["database_url", "empty_database_url", "other_store", "postgres", "store", "template"]
@@ -26,6 +28,18 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     config.option.pytest_alembic_tests_path = "none"
     structlog.configure = _uncached
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: begun last, one of them would run on while the other processes idle."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # outside the timeout: waiting for a turn is no part of a test
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    with turn(alone=item.get_closest_marker("alone") is not None):
+        return (yield)
 
 
 _configure = structlog.configure

@@ -304,7 +304,7 @@ class Settings(Configured):
     faults: bool = Field(
         default=False,
         description="For tests only: a text with `feltsense-fault:` and `raise`, `hang` or `kill` does that"
-        " to the worker that reads it.",
+        " to the worker that reads it, with `feltsense-early-fault:` before it is accepted.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severity logged."

@@ -82,12 +82,18 @@ def page(browser, served):
     assert [text for text in problems if "status of 4" not in text] == []
 
 
+def shown(what):
+    """Waits for what a new page shows, and for the page's script: a key pressed before it has run is lost."""
+    what.wait_for()
+    what.page.wait_for_load_state()
+
+
 def log_in(page, served, name):
     page.goto(served.url)
     page.get_by_label("Name").fill(name)
     page.get_by_label("Password").fill(PASSWORD)
     page.keyboard.press("Enter")
-    page.get_by_role("heading", name="Your reading").wait_for()
+    shown(page.get_by_role("heading", name="Your reading"))
 
 
 CONTRAST = """() => {
@@ -154,22 +160,22 @@ def test_two_readers_who_disagree_and_a_third_who_decides_by_keyboard_alone(page
     page.get_by_label("Name").fill("ann")
     page.get_by_label("Password").fill("wrong password!")
     page.keyboard.press("Enter")
-    page.get_by_text("do not belong together").wait_for()
+    shown(page.get_by_text("do not belong together"))
     # the name is kept, the password is asked for again
     page.get_by_label("Password").fill(PASSWORD)
     page.keyboard.press("Enter")
-    page.get_by_role("heading", name="Your reading").wait_for()
+    shown(page.get_by_role("heading", name="Your reading"))
     assert page.get_by_text("0 of 3").is_visible()
     accessible(page, "home")
 
     # ann reads, by keyboard
     page.keyboard.press("n")
-    page.get_by_role("heading", name="Before you read").wait_for()
+    shown(page.get_by_role("heading", name="Before you read"))
     assert "the words of" not in page.content()
     assert "suicidal thoughts" in page.inner_text("main")
     accessible(page, "warning")
     page.keyboard.press("o")
-    page.get_by_role("heading", name="Read and decide").wait_for()
+    shown(page.get_by_role("heading", name="Read and decide"))
     assert page.locator(".text").inner_text() == "the words of t1, revision 1"
     assert page.get_by_label("Suicidal thoughts").is_checked()
     accessible(page, "read")
@@ -180,7 +186,7 @@ def test_two_readers_who_disagree_and_a_third_who_decides_by_keyboard_alone(page
     page.keyboard.press("1")
     assert page.get_by_label("Act now").is_checked()
     page.keyboard.press("Control+Enter")
-    page.get_by_role("heading", name="You decided: act now").wait_for()
+    shown(page.get_by_role("heading", name="You decided: act now"))
     assert "u-t1" in page.inner_text(".urgent")
     assert HELP in page.inner_text("footer")
     accessible(page, "act-now")
@@ -191,15 +197,15 @@ def test_two_readers_who_disagree_and_a_third_who_decides_by_keyboard_alone(page
     browser.clear_cookies()
     log_in(page, served, "bo")
     page.keyboard.press("n")
-    page.get_by_role("heading", name="Before you read").wait_for()
+    shown(page.get_by_role("heading", name="Before you read"))
     page.keyboard.press("o")
-    page.get_by_role("heading", name="Read and decide").wait_for()
+    shown(page.get_by_role("heading", name="Read and decide"))
     assert page.locator(".text").inner_text() == "the words of t1, revision 1"
     assert "plan" not in page.content()
     assert not page.get_by_label("Abuse").is_checked()
     page.keyboard.press("3")
     page.keyboard.press("Control+Enter")
-    page.get_by_text("Saved.").wait_for()
+    shown(page.get_by_text("Saved."))
     assert served.rows("SELECT count(*) FROM risk_queue WHERE reviewed") == [(0,)]
 
     # cy decides between them, with Tab, space and Enter only and the single keys off
@@ -207,13 +213,13 @@ def test_two_readers_who_disagree_and_a_third_who_decides_by_keyboard_alone(page
     log_in(page, served, "cy")
     page.get_by_role("button", name="Take the next text").focus()
     page.keyboard.press("Enter")
-    page.get_by_text("Two people have read it and disagree").wait_for()
+    shown(page.get_by_text("Two people have read it and disagree"))
     page.get_by_label("Keys:").uncheck()
     page.keyboard.press("o")
     assert page.get_by_role("heading", name="Before you read").is_visible()
     page.get_by_role("button", name="Show the text").focus()
     page.keyboard.press("Enter")
-    page.get_by_role("heading", name="Decide between two readers").wait_for()
+    shown(page.get_by_role("heading", name="Decide between two readers"))
     said = page.locator(".verdicts").inner_text()
     assert "1 plan; 2 dates" in said
     assert "ann" not in said
@@ -226,7 +232,7 @@ def test_two_readers_who_disagree_and_a_third_who_decides_by_keyboard_alone(page
         if page.evaluate("document.activeElement.innerText") == "Save my decision":
             break
     page.keyboard.press("Enter")
-    page.get_by_text("Saved.").wait_for()
+    shown(page.get_by_text("Saved."))
     assert served.rows("SELECT reflection_id FROM risk_queue WHERE reviewed") == [("t1",)]
     assert served.rows("SELECT decision FROM review_cases WHERE settled_at IS NOT NULL") == [("watch",)]
     page.evaluate("localStorage.clear()")
@@ -235,21 +241,21 @@ def test_two_readers_who_disagree_and_a_third_who_decides_by_keyboard_alone(page
 def test_a_reader_skips_and_meets_the_weeks_limit(page, served):
     log_in(page, served, "bo")  # who has opened one text, of three that may be
     page.keyboard.press("n")
-    page.get_by_role("heading", name="Before you read").wait_for()
+    shown(page.get_by_role("heading", name="Before you read"))
     page.keyboard.press("s")
-    page.get_by_text("Skipped.").wait_for()
+    shown(page.get_by_text("Skipped."))
     assert page.get_by_text("1 of 3").is_visible()
     for _ in range(2):
         page.keyboard.press("n")
-        page.get_by_role("heading", name="Before you read").wait_for()
+        shown(page.get_by_role("heading", name="Before you read"))
         page.keyboard.press("o")
-        page.get_by_role("heading", name="Read and decide").wait_for()
+        shown(page.get_by_role("heading", name="Read and decide"))
         page.keyboard.press("2")
         page.keyboard.press("Control+Enter")
-        page.get_by_text("Saved.").wait_for()
+        shown(page.get_by_text("Saved."))
     assert page.get_by_text("3 of 3").is_visible()
     page.keyboard.press("n")
-    page.get_by_text("You have opened 3 texts within seven days, and 3 is the most.").wait_for()
+    shown(page.get_by_text("You have opened 3 texts within seven days, and 3 is the most."))
     assert served.rows("SELECT count(*) FROM review_claims WHERE skipped_at IS NULL") == [(0,)]
     accessible(page, "limit")
 
@@ -257,11 +263,11 @@ def test_a_reader_skips_and_meets_the_weeks_limit(page, served):
 def test_a_form_without_its_token_is_refused_and_changes_nothing(page, browser, served):
     log_in(page, served, "cy")
     page.keyboard.press("n")
-    page.get_by_role("heading", name="Before you read").wait_for()
+    shown(page.get_by_role("heading", name="Before you read"))
     before = served.rows("SELECT count(*) FROM review_log")
     page.evaluate("document.querySelector('form[action=\"/open\"] [name=csrf]').value = 'guessed'")
     page.keyboard.press("o")
-    page.get_by_text("did not come from this page").wait_for()
+    shown(page.get_by_text("did not come from this page"))
     accessible(page, "refused")
     assert served.rows("SELECT count(*) FROM review_log") == before
     cookie = next(c for c in browser.cookies() if c["name"] == "feltsense_review")
@@ -326,12 +332,12 @@ def test_a_text_is_shown_as_it_is_whatever_it_holds(page, served):
         connection.execute("DELETE FROM review_claims")
     log_in(page, served, "ann")
     page.keyboard.press("n")
-    page.get_by_role("heading", name="Before you read").wait_for()
+    shown(page.get_by_role("heading", name="Before you read"))
     page.keyboard.press("o")
-    page.get_by_role("heading", name="Read and decide").wait_for()
+    shown(page.get_by_role("heading", name="Read and decide"))
     assert page.locator(".text").inner_text() == cruel
     assert page.evaluate("window.ran") is None
     page.get_by_role("button", name="Log out").click()
-    page.get_by_role("heading", name="Log in").wait_for()
+    shown(page.get_by_role("heading", name="Log in"))
     page.goto(f"{served.url}case")
     assert "second line" not in page.content()

@@ -14,6 +14,7 @@ TOP = {
 }  # fmt: skip
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_contest_without_peers_measures_the_rest_and_says_why_they_are_missing(tmp_path):

@@ -165,6 +165,7 @@ def test_a_scrape_says_what_is_away_and_does_not_fail(tmp_path, monkeypatch, cap
     made.close()
 
 
+@pytest.mark.alone
 def test_a_question_that_takes_too_long_is_given_up_and_the_others_are_answered(
     instance: Instance, served: Exporter
 ) -> None:

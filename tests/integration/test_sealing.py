@@ -216,7 +216,7 @@ def test_a_seal_opens_where_it_was_made_and_nowhere_else(change):
         ring.open(stolen, sealed, place_of_text("r", 1))
 
 
-@pytest.mark.parametrize("keys", ["", " , ", "short", f"{NEW},abc"])
+@pytest.mark.parametrize("keys", ["", " , ", "short", f"{NEW},abc"], ids=["none", "empty", "short", "one"])
 def test_what_is_no_key_is_refused_without_being_repeated(database_url, keys):
     with pytest.raises(UsageError) as refused:
         Store.open(database_url, text_keys=SecretStr(keys))

@@ -68,3 +68,27 @@ def test_an_event_that_kills_or_hangs_stands_alone_in_the_end(instance: Instance
     assert "The worker hung and was killed; starting it again." in words
     assert "The worker ended (status -9); starting it again." in words
     assert "feltsense-fault" not in words
+
+
+@pytest.mark.timeout(600)
+def test_an_event_that_kills_before_it_is_accepted_is_parked_unread_and_its_neighbours_get_rows(
+    instance: Instance, tmp_path: Path
+) -> None:
+    killers = {3, 17, 30}
+    sent = [
+        event(f"e-{n}", f"u-{n % 7}", **({"text": "feltsense-early-fault:kill"} if n in killers else {}))
+        for n in range(40)
+    ]
+    with Publisher.connect(instance.broker_url) as publisher:
+        publisher.publish_many(sent, chunk=20)
+    said = tmp_path / "said"
+
+    with work(instance, said, faults="1", lease_s="1.5"):
+        instance.wait_for(len(sent) - len(killers), len(killers), within_s=400)
+
+    letters = instance.rows("SELECT reflection_id, user_id, reason, attempts FROM dead_letters ORDER BY id")
+    assert sorted(letters) == sorted((f"e-{n}", f"u-{n % 7}", "enrichment_crashed", 3) for n in killers)
+    assert instance.count("deliveries") == len(sent) - len(killers)
+    words = said.read_text()
+    assert words.count("The worker ended (status -9); starting it again.") == 2
+    assert "early-fault" not in words

@@ -192,6 +192,7 @@ def test_a_restarted_worker_serves_what_the_database_says(
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.alone
 def test_while_no_bundle_can_be_opened_events_are_screened_and_wait(
     instance: Instance, store: Store, tmp_path: Path
 ) -> None:

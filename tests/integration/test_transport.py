@@ -177,3 +177,24 @@ def test_a_channel_that_outlives_its_lost_connection_closes_and_what_it_held_com
             channel.qos.restore_visible()
             take(channel)
     assert bodies == ["held"]
+
+
+def test_an_entry_that_two_consumers_died_with_is_handed_over_unread(
+    valkey: str, broker: redis.Redis
+) -> None:
+    put(valkey, "trusted", "dangerous")
+    (entry,) = broker.lrange(BULK, 0, 0)
+
+    for lost in range(3):
+        with consumer(valkey, room=10, consumer_ttl=1) as (channel, bodies):
+            expires = time.monotonic() + 30
+            while len(bodies) < 2 and time.monotonic() < expires:
+                channel.qos.restore_visible()
+                take(channel)
+            unread = [bool(one.delivery_info["suspect"]) for one in channel.qos._delivered.values() if one]
+            assert unread == [lost == 2] * 2
+            if lost < 2:
+                assert bodies == ["trusted", "dangerous"]
+                channel.qos._delivered.clear()  # as of one that is gone
+            else:
+                assert bodies[1] == entry.decode()

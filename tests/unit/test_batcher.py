@@ -84,6 +84,7 @@ def batcher(work: Work, ends: Ends, *, max_wait_ms: float = 0) -> Batcher[int, i
     return Batcher("test", work, then=ends.then, fail=ends.fail, max_batch_size=4, max_wait_ms=max_wait_ms)
 
 
+@pytest.mark.alone
 def test_an_idle_stage_takes_one_item_at_once(ends: Ends) -> None:
     with batcher(Work(), ends, max_wait_ms=1000) as stage:
         started = time.perf_counter()

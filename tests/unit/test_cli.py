@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import orjson
@@ -53,11 +53,17 @@ def test_every_command_explains_itself_with_an_example(command: str) -> None:
 
 
 def test_help_is_there_in_half_a_second() -> None:
+    """Of computing: how long a loaded machine lets it wait says nothing of the program."""
+
+    def computed() -> float:
+        spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return spent.ru_utime + spent.ru_stime
+
     durations = []
     for _ in range(3):
-        begun = time.perf_counter()
+        begun = computed()
         assert feltsense("--help").returncode == 0
-        durations.append(time.perf_counter() - begun)
+        durations.append(computed() - begun)
     assert min(durations) < 0.5
 
 

@@ -86,6 +86,7 @@ def test_the_result_is_the_same_every_time_and_chunking_does_not_show(
     assert np.array_equal(clusters(texts), whole)
 
 
+@pytest.mark.alone
 def test_ten_thousand_texts_take_seconds() -> None:
     rng = random.Random(8)
     texts = [sentence(rng, 15) for _ in range(10_000)]

@@ -24,6 +24,8 @@ from worker.events.variables import FLAGS
 from worker.pipeline import Pipeline
 from worker.settings import Settings
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
 PLAN = plans.read("quick").model_copy(update={"sources": {"synthetic": Source(person_power=0.5)}})
 TOLERANCE = 0.03
 """Of every figure on honest people, from a thousand training rows; on whole corpora it moves less."""

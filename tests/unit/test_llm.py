@@ -183,6 +183,7 @@ def test_a_server_that_recovers_is_asked_again(tmp_path: Path, monkeypatch: pyte
     assert server.asked == ["a"] * 3
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     "reply", [None, (200, good())], ids=["an endpoint that says nothing", "an answer byte by byte"]
 )

@@ -207,7 +207,9 @@ def test_one_clear_phrase_counts_however_long_the_text_around_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "rule", {rule for found in rules().by_anchor.values() for rule in found}, ids=lambda r: r.source[:50]
+    "rule",
+    sorted({rule for found in rules().by_anchor.values() for rule in found}, key=lambda r: r.source),
+    ids=lambda r: r.source[:50],
 )
 @settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())

@@ -74,7 +74,7 @@ def test_where_keys_are_named_anything_else_is_refused(folder, key, tamper, why)
         reader.load(folder, keys=public)
 
 
-@pytest.mark.parametrize("keys", ["", ",", "short", f"{STRANGER},x"])
+@pytest.mark.parametrize("keys", ["", ",", "short", f"{STRANGER},x"], ids=["none", "empty", "short", "one"])
 def test_what_is_no_key_is_refused(folder, keys):
     with pytest.raises(UsageError):
         reader.load(folder, keys=keys)

@@ -68,7 +68,7 @@ REASONS: Mapping[str, str] = {
     "person_erased": "The event was written before its person was erased; nothing of it is kept.",
     "text_unreadable": "The event was accepted and never finished, and no key opens its stored text.",
     "enrichment_failed": "The event was accepted, and a stage of the pipeline failed on it alone.",
-    "enrichment_crashed": "The event was accepted, and three workers crashed or hung on it, the last alone.",
+    "enrichment_crashed": "Three workers crashed or hung on the event, the last with nothing else in hand.",
 }
 """Stable codes of `dead_letters.reason` and what each one means."""
 

@@ -12,6 +12,8 @@ from worker.events.reflection import Reflection
 
 MARKER = "feltsense-fault:"
 """In a text, followed by a name of `FAULTS`."""
+EARLY = b"feltsense-early-fault:"
+"""The same, for whoever is about to read the event: before it is accepted."""
 
 
 class Fault(Exception):
@@ -41,3 +43,12 @@ def strike(reflections: Iterable[Reflection]) -> None:
             for fault, act in FAULTS.items():
                 if name.startswith(fault):
                     act()
+
+
+def strike_early(payload: bytes) -> None:
+    """Do what an event marked with `EARLY` asks for, given as it came."""
+    _, marked, name = payload.partition(EARLY)
+    if marked:
+        for fault, act in FAULTS.items():
+            if name.startswith(fault.encode()):
+                act()

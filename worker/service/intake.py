@@ -10,7 +10,9 @@ arrival, and nothing runs after it.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
+from base64 import b64decode
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,6 +22,7 @@ from kombu.message import Message
 
 from worker.errors import Rejected
 from worker.events.message import DELETE, ENRICH, ERASE
+from worker.service.transport import readable
 from worker.service.upkeep import RECONCILE, RETENTION
 
 TASKS = (ENRICH, DELETE, ERASE)
@@ -45,7 +48,10 @@ class Intake(Consumer):
         handle = super().create_task_handler(*args, **kwargs)
 
         def on_message(message: Message) -> None:
-            rewrite(message)
+            if (message.delivery_info or {}).get("suspect"):
+                hand_unread(message)
+            else:
+                rewrite(message)
             handle(message)
 
         return on_message
@@ -70,14 +76,42 @@ def rewrite(message: Message) -> None:
         id_ = headers.get("id")
         task, args, kwargs = ENRICH, [body], {}
     named = isinstance(id_, str) and _ID.fullmatch(id_)
+    _put(message, task, id_ if named else digest[:32], digest, args, kwargs, refusal=refusal)
+
+
+def hand_unread(message: Message) -> None:
+    """Puts a call in the place of an entry that lost workers held: the entry itself is its argument."""
+    entry = bytes(message.body)
+    digest = hashlib.sha256(entry).hexdigest()
+    _put(message, ENRICH, digest[:32], digest, [entry], {}, suspect=True)
+
+
+def taken(entry: bytes) -> Message:
+    """An entry of a list as Celery's consumer is given it, rewritten."""
+    told = json.loads(readable(entry))
+    body = told["body"]
+    if told["properties"].get("body_encoding") == "base64":
+        body = b64decode(body)
+    message = Message(  # type: ignore[no-untyped-call]
+        body=body, headers=told["headers"], properties=told["properties"],
+        content_type=told.get("content-type"), content_encoding=told.get("content-encoding"),
+        accept={"application/json", "application/x-msgpack"},
+    )  # fmt: skip
+    rewrite(message)
+    return message
+
+
+def _put(
+    message: Message, task: object, id_: object, digest: str, args: object, kwargs: object, **more: object
+) -> None:
     message.headers = {
         "task": task,
-        "id": id_ if named else digest[:32],
+        "id": id_,
         "argsrepr": MASK,
         "kwargsrepr": MASK,
         # A client may give two messages one id: what is parked is known by the id and the content.
         "digest": digest[:16],
-        "refusal": refusal,
+        **more,
     }
     # The hybrid form of Celery's protocol: already decoded, so the body is read once, and its `embed` part is
     # dropped.

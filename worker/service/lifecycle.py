@@ -4,17 +4,19 @@ drained."""
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from typing import Self
 
 from worker.client.recall import recall
 from worker.errors import UsageError
+from worker.events import message
 from worker.events.envelope import Seal
 from worker.events.message import LIVE, Entry
 from worker.observability import metrics, spans, tracing
 from worker.observability.logging import logger
-from worker.service.faults import strike
+from worker.service.faults import strike, strike_early
 from worker.service.heartbeat import Heartbeat
 from worker.service.lookout import Lookout
 from worker.service.reenrich import Reenricher
@@ -32,11 +34,15 @@ from worker.store.engine import Store
 class Service:
     """What the tasks of one worker process call. Open it with `Service.open`."""
 
-    def __init__(self, *, store: Store, stages: Stages, seal: Seal | None, broker_url: str | None) -> None:
+    def __init__(
+        self, *, store: Store, stages: Stages, seal: Seal | None, broker_url: str | None,
+        faults: Callable[[bytes], None] | None = None,
+    ) -> None:  # fmt: skip
         self.store = store
         self.stages = stages
         self.seal = seal
         self._broker_url = broker_url
+        self._faults = faults
 
     @classmethod
     @contextmanager
@@ -94,7 +100,17 @@ class Service:
                 metrics_port=port,
                 **(served.pipeline.facts() if (served := serving.peek()) is not None else {}),
             )
-            yield cls(store=store, stages=stages, seal=seal, broker_url=settings.broker_url)
+            yield cls(
+                store=store, stages=stages, seal=seal, broker_url=settings.broker_url,
+                faults=strike_early if settings.faults else None,
+            )  # fmt: skip
+
+    def read(self, raw: object, place: int) -> Entry:
+        """The entry at `place` of a message, received now."""
+        with self.stages.progress.computing():
+            if self._faults is not None:
+                self._faults(message.encoded(raw))
+            return message.read(raw, place, seal=self.seal, now=datetime.now(UTC))
 
     def enrich(self, entries: Sequence[Entry], *, message_id: str, lane: str) -> dict[str, int]:
         """`Stages.enrich`, counted."""

@@ -9,24 +9,19 @@ anything delivered twice.
 
 from __future__ import annotations
 
-import json
-from base64 import b64decode
 from datetime import UTC, datetime
 from hashlib import sha1
-from typing import Any
 from uuid import uuid4
 
 import redis
-from kombu.message import Message
 
 from worker.errors import Rejected, ServiceMissing
 from worker.events import message
 from worker.events.envelope import Seal
 from worker.events.message import ENRICH, LIVE, Entry
 from worker.service.background import Periodic
-from worker.service.intake import rewrite
+from worker.service.intake import taken
 from worker.service.serving import Served, Serving, looks
-from worker.service.transport import readable
 from worker.store import deliveries
 from worker.store.deliveries import Arrival
 from worker.store.engine import Store
@@ -132,28 +127,13 @@ class Lookout(Periodic):
 def opened(entry: bytes, *, seal: Seal | None) -> tuple[str, list[Entry]]:
     """An entry of a list as its task will see it: the message's id, and its events; none of what is no
     message of events."""
-    taken = _message(entry)
-    rewrite(taken)
-    id_ = f"{taken.headers['id']}/{taken.headers['digest']}"
-    if taken.headers["task"] != ENRICH or taken.headers["refusal"]:
+    call = taken(entry)
+    id_ = f"{call.headers['id']}/{call.headers['digest']}"
+    if call.headers["task"] != ENRICH or call.headers["refusal"]:
         return id_, []
-    call: Any = taken.payload
     try:
-        entries = message.unpack(call["args"], call["kwargs"])
+        entries = message.unpack(call.payload["args"], call.payload["kwargs"])
     except Rejected:  # parked in its turn
         return id_, []
     now = datetime.now(UTC)
     return id_, [message.read(raw, place, seal=seal, now=now) for place, raw in enumerate(entries)]
-
-
-def _message(entry: bytes) -> Message:
-    """An entry of a list as Celery's consumer would be given it."""
-    told = json.loads(readable(entry))
-    body = told["body"]
-    if told["properties"].get("body_encoding") == "base64":
-        body = b64decode(body)
-    return Message(  # type: ignore[no-untyped-call]
-        body=body, headers=told["headers"], properties=told["properties"],
-        content_type=told.get("content-type"), content_encoding=told.get("content-encoding"),
-        accept={"application/json", "application/x-msgpack"},
-    )  # fmt: skip

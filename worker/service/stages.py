@@ -33,7 +33,7 @@ from worker.store import dead_letters, deliveries, leases, perceptions
 from worker.store.dead_letters import DeadLetter
 from worker.store.deliveries import Admission, Arrival, Kind
 from worker.store.engine import Store
-from worker.store.leases import ATTEMPTS, LEASE_S, Lease
+from worker.store.leases import ATTEMPTS, CRASHED, LEASE_S, Lease
 from worker.store.stored import UNPINNED
 from worker.store.unfinished import Unfinished
 
@@ -209,7 +209,7 @@ class Stages:
         return message.wait().get("written", 0)
 
     def _exhausted(self, one: Journey) -> None:
-        self._give_up(one, one.letter("the worker ended or hung", reason="enrichment_crashed"))
+        self._give_up(one, one.letter("the worker ended or hung", reason=CRASHED))
 
     def park(self, letter: DeadLetter) -> None:
         """Parks one letter; waits for the database as long as the stage is open."""
@@ -409,6 +409,7 @@ def _refusal(entry: Entry, message_id: str) -> DeadLetter:
         position=entry.position,
         reason=entry.refused.reason,
         detail=entry.refused.detail,
+        attempts=ATTEMPTS if entry.refused.reason == CRASHED else 1,
         field=entry.refused.field,
         reflection_id=entry.id,
         user_id=entry.user_id,

@@ -3,7 +3,8 @@
 kombu pops an entry and records it as held in two steps, and a worker killed between them loses it. Here one
 script does both, for as many entries as the worker has room for. Each consumer keeps a key alive: what a
 consumer holds whose key is gone goes back to its list, and what a living one holds stays with it however
-long it takes. What is on a list but is no message of Celery's becomes one that can be parked.
+long it takes. What is on a list but is no message of Celery's becomes one that can be parked; and what lost
+consumers held too often is handed over unread (`worker.service.suspects`).
 """
 
 from __future__ import annotations
@@ -47,20 +48,27 @@ PATIENCE: Mapping[str, Any] = {
 }
 """Transport options of every application of ours."""
 
+LOST, LOST_S = "feltsense.lost", 86_400
+"""Of an entry, by its SHA-1, how many consumers died that held it."""
+TRUSTED = 1
+"""So many may have died with an entry in hand, and it is still read as any other."""
+
 _ENCODINGS = (None, "base64", "utf-8")
 _OWNED = "consumer:"
 """How tags begin that name the consumer holding them; kombu's own are bare UUIDs."""
 
 _FETCH = """
 local taken, room = {}, tonumber(ARGV[1])
+local suspicious = redis.call('EXISTS', 'feltsense.lost') == 1
 for i = 4, #KEYS do
   local most = math.min(room, tonumber(ARGV[i + 2]))
   local entries = most > 0 and redis.call('RPOP', KEYS[i], most) or {}
   for _, entry in ipairs(entries) do
-    local tag = string.format('%s%012d', ARGV[3], ARGV[4] + #taken / 3)
+    local tag = string.format('%s%012d', ARGV[3], ARGV[4] + #taken / 4)
     redis.call('HSET', KEYS[1], tag, '[' .. entry .. ',"",' .. cjson.encode(KEYS[i]) .. ']')
     redis.call('ZADD', KEYS[2], ARGV[2], tag)
-    for _, part in ipairs({KEYS[i], tag, entry}) do taken[#taken + 1] = part end
+    local lost = suspicious and redis.call('HGET', 'feltsense.lost', redis.sha1hex(entry)) or 0
+    for _, part in ipairs({KEYS[i], tag, entry, tonumber(lost)}) do taken[#taken + 1] = part end
   end
   room = room - #entries
   if #entries > 0 then redis.call('INCRBY', 'feltsense.taken:' .. KEYS[i], #entries) end
@@ -98,7 +106,13 @@ local foreign, tags = {}, redis.call('ZREVRANGE', KEYS[2], 0, -1, 'WITHSCORES')
 for i = 1, #tags, 2 do
   local owner = string.match(tags[i], '^(consumer:.*)/')
   if owner then
-    if redis.call('EXISTS', ARGV[2] .. owner) == 0 then give_back(tags[i], 'RPUSH') end
+    if redis.call('EXISTS', ARGV[2] .. owner) == 0 then
+      local entry = string.match(redis.call('HGET', KEYS[1], tags[i]) or '', '^%[(.*),"","[^"]*"%]$')
+      if give_back(tags[i], 'RPUSH') ~= 0 and entry then
+        redis.pcall('HINCRBY', KEYS[4], redis.sha1hex(entry), 1)
+        redis.pcall('EXPIRE', KEYS[4], ARGV[5])
+      end
+    end
   elseif tonumber(tags[i + 1]) < tonumber(ARGV[1]) then
     foreign[#foreign + 1] = tags[i]
   end
@@ -107,7 +121,8 @@ return foreign
 """
 )
 """First a sign of life of its own, which a full server may refuse once the last one is too old. Then newest
-first, so that the oldest ends at the front of its list. Answers what another kind of worker held too long."""
+first, so that the oldest ends at the front of its list, each with one more consumer lost to it. Answers what
+another kind of worker held too long."""
 
 
 class QoS(redis.QoS):
@@ -145,11 +160,12 @@ class QoS(redis.QoS):
         """Gives a sign of life, and gives back what dead consumers hold."""
         channel = self.channel
         with channel.conn_or_acquire() as client:
-            keys = (*self._held, channel.alive_key)
+            keys = (*self._held, channel.alive_key, LOST)
             prefix = channel.alive_key.removesuffix(channel.consumer)
             oldest = time() - self.visibility_timeout
             kind = "" if {LIVE, BULK}.isdisjoint(channel.active_queues) else WORKER
-            for tag in client.eval(_RESTORE_DEAD, 3, *keys, oldest, prefix, channel.consumer_ttl, kind):
+            given = (oldest, prefix, channel.consumer_ttl, kind, LOST_S)
+            for tag in client.eval(_RESTORE_DEAD, len(keys), *keys, *given):
                 super().restore_by_tag(tag.decode(), client)  # type: ignore[no-untyped-call]
         if channel.sign is not None:
             channel.sign()
@@ -269,18 +285,22 @@ class Channel(redis.Channel):
             self._ask("BRPOP", f"{self.alive_key}.never", IDLE_WAIT_S)
         raise Empty
 
-    def _deliver(self, answer: list[bytes]) -> None:
-        """Hands over a fetch (list, tag, entry, list, ...), all of it held before any of it is looked at."""
-        taken = list(zip(*[iter(answer)] * 3, strict=True))
+    def _deliver(self, answer: list[Any]) -> None:
+        """Hands over a fetch (list, tag, entry, consumers lost to it, list, ...), all of it held before any
+        of it is looked at."""
+        taken = list(zip(*[iter(answer)] * 4, strict=True))
         self._fetched += len(taken)
-        for _, tag, _ in taken:
+        for _, tag, *_ in taken:
             self.qos._delivered[tag.decode()] = None
         if self._closing:  # what is held goes back
             return
-        for source, tag, entry in taken:
-            message = json.loads(readable(entry))
+        for source, tag, entry, lost in taken:
+            queue = self._queue_of(source.decode())
+            suspect = lost > TRUSTED and queue in (LIVE, BULK)
+            message = json.loads(_wrapped(entry) if suspect else readable(entry))
             message["properties"]["delivery_tag"] = tag.decode()
-            self.connection._deliver(message, self._queue_of(source.decode()))
+            message["properties"]["delivery_info"]["suspect"] = suspect
+            self.connection._deliver(message, queue)
 
 
 class Transport(redis.Transport):

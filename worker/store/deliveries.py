@@ -17,7 +17,7 @@ from worker.risk.level import leading
 from worker.store import dead_letters, persons
 from worker.store.dead_letters import DeadLetter
 from worker.store.engine import Cursor, Store
-from worker.store.leases import ATTEMPTS, Lease
+from worker.store.leases import ATTEMPTS, CRASHED, Lease
 from worker.store.persons import Person
 from worker.store.vault import Locker, place_of_text
 
@@ -133,7 +133,7 @@ WHERE l.reflection_id = a.id AND l.revision = a.revision AND l.reason = ANY(%b)
 """
 """What is tried anew after it was given up has no letter: it ends as a row or as another letter."""
 
-GIVEN_UP = ("enrichment_failed", "enrichment_crashed", "text_unreadable")
+GIVEN_UP = ("enrichment_failed", CRASHED, "text_unreadable")
 """Reasons of letters that stand for the event itself, not for its contradiction to another."""
 
 

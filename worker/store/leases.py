@@ -15,6 +15,8 @@ LEASE_S = 12.0
 """A worker that has not been heard of for this long has lost what it had in hand."""
 ATTEMPTS = 3
 """Attempts of an event that may end badly; the last of them parks it."""
+CRASHED = "enrichment_crashed"
+"""The reason of its dead letter when they ended with their workers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
