@@ -58,7 +58,7 @@ def combine(gate: Gate, calibrator: Calibrator, columns: Mapping[str, Floats], c
     for at, base in enumerate(gate.bases):
         stacked[:, at] = columns.get(base, np.nan)
     finite = np.isfinite(stacked)
-    there = finite if finite.ndim == 2 else finite.all(axis=2)
+    there = finite if finite.ndim == 2 else np.asarray(finite.all(axis=2))
     weights = gate.weights(context, there)
     before = blend(weights, stacked)
     return Blended(
