@@ -4,6 +4,8 @@ the trace."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -52,18 +54,43 @@ class TextModels(Protocol):
     def tuned(self) -> DenseHeads | None: ...
 
 
-def scores_of(contents: TextModels, features: Features) -> dict[str, Columns]:
-    """What every head of the linear bases says: base -> target -> [n]."""
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the heads of one base say: `values` [n, targets]."""
+
+    targets: tuple[str, ...]
+    values: Floats
+
+    def __contains__(self, target: str) -> bool:
+        return target in _positions(self.targets)
+
+    def __getitem__(self, target: str) -> Floats:
+        column: Floats = self.values[:, _positions(self.targets)[target]]
+        return column
+
+    def of(self, targets: tuple[str, ...]) -> Floats:
+        """Their columns side by side [n, len(targets)]."""
+        positions = _positions(self.targets)
+        return np.take(self.values, [positions[target] for target in targets], axis=1)
+
+
+@lru_cache(maxsize=64)
+def _positions(targets: tuple[str, ...]) -> dict[str, int]:
+    return {target: at for at, target in enumerate(targets)}
+
+
+def scores_of(contents: TextModels, features: Features) -> dict[str, Said]:
+    """What every head of the linear bases says, by base."""
     scores = {
-        "Ng": _named(contents.ngrams.targets, contents.ngrams.predict(features.counts)),
-        "Eb": _named(contents.embedding.targets, contents.embedding.predict(features.dense)),
+        "Ng": Said(contents.ngrams.targets, contents.ngrams.predict(features.counts)),
+        "Eb": Said(contents.embedding.targets, contents.embedding.predict(features.dense)),
     }
     if contents.tuned is not None and features.tuned is not None:
-        scores["Tr"] = _named(contents.tuned.targets, contents.tuned.predict(features.tuned))
+        scores["Tr"] = Said(contents.tuned.targets, contents.tuned.predict(features.tuned))
     return scores
 
 
-def bases(contents: TextModels, features: Features, scores: Mapping[str, Columns]) -> dict[str, Columns]:
+def bases(contents: TextModels, features: Features, scores: Mapping[str, Said]) -> dict[str, Columns]:
     """Every text base's prediction: variable -> base -> [n] (values) or [n, k] (distributions, risk logits);
     `scores` as `scores_of` gives them.
 
@@ -75,15 +102,15 @@ def bases(contents: TextModels, features: Features, scores: Mapping[str, Columns
     }
     columns["expressed"] = {"Lx": contents.trees["expressed"].predict(features.lexical)}
     columns["invoked"], columns["congruence"], columns["risk"] = {}, {}, {}
-    for base, named in scores.items():
+    for base, said in scores.items():
         for name in ("valence", "arousal", "willingness", "congruence"):
-            if name in named:
-                columns[name][base] = np.clip(named[name], 0.0, 1.0)
+            if name in said:
+                columns[name][base] = said[name].clip(0.0, 1.0)
         for name, targets in (("expressed", EXPRESSED), ("invoked", INVOKED)):
-            if targets[0] in named:
-                columns[name][base] = softmax(np.stack([named[target] for target in targets], axis=1))
-        if RISK[0] in named:
-            columns["risk"][base] = np.stack([named[target] for target in RISK], axis=1)
+            if targets[0] in said:
+                columns[name][base] = softmax(said.of(targets))
+        if RISK[0] in said:
+            columns["risk"][base] = said.of(RISK)
     for name, answers in (features.asked or {}).items():
         columns[name]["Ll"] = answers
     return columns
@@ -96,16 +123,12 @@ def emotion_features(expressed: Floats, invoked: Floats) -> Floats:
 
 
 def nuance_logits(
-    scores: Mapping[str, Columns], features: Features, variable: str, taxonomy: Taxonomy
+    scores: Mapping[str, Said], features: Features, variable: str, taxonomy: Taxonomy
 ) -> Floats:
     """Logits of a variable's nuances [n, 6, 6]: the mean of the bases that have them, the anchors' cosines
     where none has."""
     targets = nuance_targets(variable, taxonomy)
-    logits = [
-        np.stack([named[target] for target in targets], axis=1)
-        for named in scores.values()
-        if targets[0] in named
-    ]
+    logits = [said.of(targets) for said in scores.values() if targets[0] in said]
     mean = np.mean(logits, axis=0) if logits else features.dense[:, -len(targets) :]
     return np.asarray(mean).reshape(-1, 6, 6)
 
@@ -150,10 +173,10 @@ def appraise(
 
     flags, order = _risk(contents, columns["risk"], screens)
     emotions = {}
+    micros = softmax(features.micros * contents.micro_scale)
     for name, classes in (("expressed", expressed.after), ("invoked", invoked.after)):
         logits = nuance_logits(scores, features, name, taxonomy)
         odds = softmax(logits / contents.nuance_temperature[name])
-        micros = softmax(features.micros * contents.micro_scale)
         emotions[name] = [
             descend(taxonomy, one, nuance, micro, contents.thresholds[name], supported=language.supported)
             for one, nuance, micro, language in zip(classes, odds, micros, languages, strict=True)
@@ -227,8 +250,7 @@ def history_of(
         **{f"expressed.{core}": shown[:, at] for at, core in enumerate(CORES)},
         **{f"invoked.{core}": felt[:, at] for at, core in enumerate(CORES)},
     }
-    return np.stack([np.asarray(columns[name], dtype=np.float64) for name in HISTORY], axis=1)
-
-
-def _named(targets: Sequence[str], values: Floats) -> Columns:
-    return {target: values[:, at] for at, target in enumerate(targets)}
+    out = np.empty((len(reflections), len(HISTORY)))
+    for at, name in enumerate(HISTORY):
+        out[:, at] = columns[name]
+    return out

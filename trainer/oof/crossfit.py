@@ -112,11 +112,8 @@ def predicted(
     scores = scores_of(models, part)
     columns = bases(models, part, scores)
     for name, native in targets.native.items():
-        wanted = [f"{name}.{label}" for label in native.labels]
-        columns[name] = {
-            base: softmax(np.stack([named[target] for target in wanted], axis=1))
-            for base, named in scores.items()
-        }
+        wanted = tuple(f"{name}.{label}" for label in native.labels)
+        columns[name] = {base: softmax(said.of(wanted)) for base, said in scores.items()}
     for name in ("expressed", "invoked"):
         columns[f"{name}.nuance"] = {"mean": nuance_logits(scores, part, name, taxonomy)}
     return columns

@@ -18,11 +18,12 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Blended:
-    """`columns` [n, bases] or [n, bases, k] (NaN: missing), `weights` [n, bases], `before` and `after`
-    calibration [n] or [n, k]."""
+    """`columns` [n, bases] or [n, bases, k] (NaN: missing), `there` and `weights` [n, bases], `before` and
+    `after` calibration [n] or [n, k]."""
 
     bases: tuple[str, ...]
     columns: Floats
+    there: NDArray[np.bool_]
     weights: Floats
     before: Floats
     after: Floats
@@ -31,11 +32,11 @@ class Blended:
         """Per row: each base's prediction and weight (a missing base has neither), the value before and
         after calibration."""
         rows = zip(
-            np.round(self.columns, 6).tolist(),
-            _available(self.columns).tolist(),
-            np.round(self.weights, 4).tolist(),
-            np.round(self.before, 6).tolist(),
-            np.round(self.after, 6).tolist(),
+            self.columns.round(6).tolist(),
+            self.there.tolist(),
+            self.weights.round(4).tolist(),
+            self.before.round(6).tolist(),
+            self.after.round(6).tolist(),
             strict=True,
         )
         return [
@@ -53,14 +54,18 @@ def combine(gate: Gate, calibrator: Calibrator, columns: Mapping[str, Floats], c
     """Blend the gate's bases; a base absent from `columns` or NaN in a row is masked there. `context` is
     [n, len(CONTEXT)]."""
     like = next(iter(columns.values()))
-    stacked = np.stack([columns.get(base, np.full_like(like, np.nan)) for base in gate.bases], axis=1)
-    weights = gate.weights(context, _available(stacked))
+    stacked = np.empty((len(like), len(gate.bases), *like.shape[1:]))
+    for at, base in enumerate(gate.bases):
+        stacked[:, at] = columns.get(base, np.nan)
+    finite = np.isfinite(stacked)
+    there = finite if finite.ndim == 2 else np.asarray(finite.all(axis=2))
+    weights = gate.weights(context, there)
     before = blend(weights, stacked)
     return Blended(
-        bases=gate.bases, columns=stacked, weights=weights, before=before, after=calibrator.apply(before)
+        bases=gate.bases,
+        columns=stacked,
+        there=there,
+        weights=weights,
+        before=before,
+        after=calibrator.apply(before),
     )
-
-
-def _available(columns: Floats) -> NDArray[np.bool_]:
-    flat = columns.reshape(*columns.shape[:2], -1)
-    return np.asarray(np.isfinite(flat).all(axis=2))

@@ -62,23 +62,24 @@ def assemble(
     width = anchors.cores.shape[1]
     double = embeddings[:, :width].astype(np.float64)
     tuned = embeddings[:, width:].astype(np.float64) if embeddings.shape[1] > width else None
-    form = lexical[:, [LEXICAL.index("word_list"), LEXICAL.index("log_words")]]
+    form = lexical[:, _FORM]
     near = [double @ anchors.cores.T, double @ anchors.nuances.T]
     dense = np.concatenate([double, double * form[:, :1], form, *near], axis=1)
     micros = (double @ anchors.micros.T).reshape(-1, 6, 6, 6)
     return Features(lexical=lexical, counts=counts, dense=dense, micros=micros, tuned=tuned)
 
 
-_FROM_LEXICAL = ("log_words", "hinglish", "negation", "exclamation", "emoji", "hedge", "first_person")
+_OF_THE_TEXT = ("log_words", "hinglish", "negation", "exclamation", "emoji", "hedge", "first_person")
+_FROM_LEXICAL = [LEXICAL.index(name) for name in _OF_THE_TEXT]
+_TO_STATIC = [STATIC.index(name) for name in _OF_THE_TEXT]
+_FORM = [LEXICAL.index("word_list"), LEXICAL.index("log_words")]
+_OTHERS = [STATIC.index(name) for name in ("mobile", "hour_sin", "hour_cos")]
 
 
 def static_context(reflections: Sequence[Reflection], lexical: Floats) -> Floats:
     """float64 [n, len(STATIC)] with the context columns filled and the prediction columns NaN."""
     out = np.full((len(reflections), len(STATIC)), np.nan)
-    for name in _FROM_LEXICAL:
-        out[:, STATIC.index(name)] = lexical[:, LEXICAL.index(name)]
-    out[:, STATIC.index("mobile")] = [reflection.device == "mobile" for reflection in reflections]
-    hours = [context.local_hour(reflection) for reflection in reflections]
-    out[:, STATIC.index("hour_sin")] = [sine for sine, _ in hours]
-    out[:, STATIC.index("hour_cos")] = [cosine for _, cosine in hours]
+    out[:, _TO_STATIC] = lexical[:, _FROM_LEXICAL]
+    others = [(one.device == "mobile", *context.local_hour(one)) for one in reflections]
+    out[:, _OTHERS] = np.reshape(others, (-1, len(_OTHERS)))
     return out

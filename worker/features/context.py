@@ -18,27 +18,28 @@ OF_THE_TEXT = ("log_words", "hinglish", "negation", "exclamation", "emoji", "hed
 
 _zone = lru_cache(maxsize=512)(ZoneInfo)
 _SHIFT = {"shift_valence": "text_valence.shift", "shift_arousal": "text_arousal.shift"}
+_SOURCES = [_SHIFT.get(name, name) for name in CONTEXT]
+_TO_STATIC = [at for at, source in enumerate(_SOURCES) if source in STATIC]
+_FROM_STATIC = [STATIC.index(_SOURCES[at]) for at in _TO_STATIC]
+_TO_TEMPORAL = [at for at, source in enumerate(_SOURCES) if source not in STATIC]
+_FROM_TEMPORAL = [TEMPORAL.index(_SOURCES[at]) for at in _TO_TEMPORAL]
+_BLIND = [CONTEXT.index(name) for name in OF_THE_TEXT]
 
 
 def extract(static: NDArray[np.float64], temporal: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
     """float64 [n, len(CONTEXT)] from STATIC columns and, where a timeline is known, TEMPORAL columns (else
     0)."""
-    columns = []
-    for name in CONTEXT:
-        source = _SHIFT.get(name, name)
-        if source in STATIC:
-            columns.append(static[:, STATIC.index(source)])
-        elif temporal is not None:
-            columns.append(temporal[:, TEMPORAL.index(source)])
-        else:
-            columns.append(np.zeros(len(static)))
-    return np.stack(columns, axis=1)
+    out = np.zeros((len(static), len(CONTEXT)))
+    out[:, _TO_STATIC] = static[:, _FROM_STATIC]
+    if temporal is not None:
+        out[:, _TO_TEMPORAL] = temporal[:, _FROM_TEMPORAL]
+    return out
 
 
 def ahead(around: NDArray[np.float64]) -> NDArray[np.float64]:
     """The context with the text's own columns 0: what the gates of the expectation may know."""
     blind = around.copy()
-    blind[:, [CONTEXT.index(name) for name in OF_THE_TEXT]] = 0.0
+    blind[:, _BLIND] = 0.0
     return blind
 
 

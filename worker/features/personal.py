@@ -13,22 +13,38 @@ Floats = NDArray[np.float64]
 MIDDLE = 0.5
 
 
+def _self(name: str) -> int:
+    """The TEMPORAL column that a PERSONAL one begins with."""
+    kind, _, stat = name.partition(".")
+    return TEMPORAL.index(f"bias_{kind}" if stat == "bias" else f"self_{kind}.{stat.partition(' - ')[0]}")
+
+
+def _text(name: str) -> int:
+    """The one that is taken from it."""
+    kind, _, stat = name.partition(".")
+    return TEMPORAL.index(f"text_{kind}.{stat.partition(' - ')[0]}")
+
+
+_REPORTED = TEMPORAL.index("log_self_count")
+_NOW = [at for at, name in enumerate(PERSONAL) if name.endswith(".now")]
+_SAID = [HISTORY.index(f"text_{PERSONAL[at].partition('.')[0]}") for at in _NOW]
+_THEIRS = [at for at in range(len(PERSONAL)) if at not in _NOW]
+_SELF = [_self(PERSONAL[at]) for at in _THEIRS]
+_FROM_MIDDLE = [at for at, name in enumerate(PERSONAL) if name.endswith(" - middle")]
+_FROM_TEXT = [at for at, name in enumerate(PERSONAL) if name.endswith(" - text")]
+_TEXT = [_text(PERSONAL[at]) for at in _FROM_TEXT]
+
+
 def extract(numbers: Floats, history: Floats) -> Floats:
     """float64 [n, len(PERSONAL)] from TEMPORAL columns and the reflections' own HISTORY rows (only their
     text's valence and arousal are read). Without earlier self-reports all columns but these two are 0, so a
     linear map leaves the text as it is.
     """
-    reported = numbers[:, TEMPORAL.index("log_self_count")] > 0
-    columns = []
-    for name in PERSONAL:
-        kind, _, stat = name.partition(".")
-        if stat == "now":
-            column = history[:, HISTORY.index(f"text_{kind}")]
-        elif stat in ("bias", "shift"):
-            column = numbers[:, TEMPORAL.index(f"bias_{kind}" if stat == "bias" else f"self_{kind}.shift")]
-        else:
-            base, _, against = stat.partition(" - ")
-            origin = MIDDLE if against == "middle" else numbers[:, TEMPORAL.index(f"text_{kind}.{base}")]
-            column = numbers[:, TEMPORAL.index(f"self_{kind}.{base}")] - origin
-        columns.append(column if stat == "now" else np.where(reported, column, 0.0))
-    return np.stack(columns, axis=1)
+    reported = numbers[:, _REPORTED] > 0
+    out = np.empty((len(numbers), len(PERSONAL)))
+    out[:, _THEIRS] = numbers[:, _SELF]
+    out[:, _FROM_MIDDLE] -= MIDDLE
+    out[:, _FROM_TEXT] -= numbers[:, _TEXT]
+    out[~reported] = 0.0
+    out[:, _NOW] = history[:, _SAID]
+    return out

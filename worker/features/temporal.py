@@ -24,6 +24,9 @@ _DAY_S = 86_400.0
 _HALF_LIFE_S = 3 * _DAY_S
 _NEVER_H = 24.0 * 365
 _SERIES = ("text_valence", "text_arousal", "self_valence", "self_arousal")
+_FROM_HISTORY = [HISTORY.index(name) for name in _SERIES]
+_HOUR = [STATIC.index(name) for name in ("hour_sin", "hour_cos")]
+_LAST = [HISTORY.index(name) for name in ("willingness", "overlap")]
 
 
 def pad(timelines: Sequence[Timeline]) -> tuple[Floats, Floats]:
@@ -46,55 +49,65 @@ def extract(history: Floats, ages: Floats, static: Floats) -> Floats:
     is the standard deviation over 7 days; `shift` is the mean weighted by 2^(-age / 3 days) minus the plain
     mean; `mean` is shrunken by `SHRINKAGE` pseudo-observations of `NEUTRAL`.
     """
-    columns: dict[str, Floats] = {}
-    for name in _SERIES:
-        _series(columns, name, history[:, :, HISTORY.index(name)], ages)
-    for kind in ("valence", "arousal"):
-        gap = history[:, :, HISTORY.index(f"self_{kind}")] - history[:, :, HISTORY.index(f"text_{kind}")]
-        columns[f"bias_{kind}"] = np.nansum(gap, axis=1) / (np.isfinite(gap).sum(axis=1) + SHRINKAGE)
     present = np.isfinite(ages)
-    count = present.sum(axis=1)
-    latest = np.where(count > 0, np.nan_to_num(ages[:, -1]) / 3600.0, _NEVER_H)
-    oldest = np.where(count > 0, np.nanmax(np.where(present, ages, 0.0), axis=1) / 3600.0, _NEVER_H)
-    columns["log_count"] = np.log1p(count)
-    columns["log_self_count"] = np.log1p(
-        np.isfinite(history[:, :, HISTORY.index("self_valence")]).sum(axis=1)
-    )
-    columns["log_gap_h"] = np.log1p(np.minimum(latest, _NEVER_H))
-    columns["density_7d"] = (np.where(present, ages, np.inf) <= 7 * _DAY_S).sum(axis=1) / 7.0
-    columns["log_mean_gap_h"] = np.log1p(np.minimum(oldest / np.maximum(count, 1), _NEVER_H))
-    columns["hour_sin"] = static[:, STATIC.index("hour_sin")]
-    columns["hour_cos"] = static[:, STATIC.index("hour_cos")]
-    for name in ("willingness", "overlap"):
-        columns[f"last_{name}"] = np.where(
-            count > 0, np.nan_to_num(history[:, -1, HISTORY.index(name)]), NEUTRAL
-        )
-    return np.stack([columns[name] for name in TEMPORAL], axis=1)
-
-
-def _series(columns: dict[str, Floats], name: str, values: Floats, ages: Floats) -> None:
+    values = np.ascontiguousarray(np.moveaxis(history[:, :, _FROM_HISTORY], 2, 0))
     valid = np.isfinite(values)
+    far = np.where(present, ages, np.inf)
+    columns = _series(values, valid, far, present)
+    gap = values[2:] - values[:2]
+    both = valid[2:] & valid[:2]
+    bias = np.where(both, gap, 0.0).sum(axis=2) / (both.sum(axis=2) + SHRINKAGE)
+    columns["bias_valence"], columns["bias_arousal"] = bias
+    count = present.sum(axis=1)
+    known = count > 0
+    latest = np.where(known, np.where(present[:, -1], ages[:, -1], 0.0) / 3600.0, _NEVER_H)
+    oldest = np.where(known, np.where(present, ages, 0.0).max(axis=1) / 3600.0, _NEVER_H)
+    columns["log_count"] = np.log1p(count)
+    columns["log_self_count"] = np.log1p(valid[2].sum(axis=1))
+    columns["log_gap_h"] = np.log1p(np.minimum(latest, _NEVER_H))
+    columns["density_7d"] = (far <= 7 * _DAY_S).sum(axis=1) / 7.0
+    columns["log_mean_gap_h"] = np.log1p(np.minimum(oldest / np.maximum(count, 1), _NEVER_H))
+    columns["hour_sin"], columns["hour_cos"] = static[:, _HOUR].T
+    last = np.where(known[:, None], np.nan_to_num(history[:, -1, _LAST]), NEUTRAL)
+    columns["last_willingness"], columns["last_overlap"] = last.T
+    out = np.empty((len(ages), len(TEMPORAL)))
+    for at, name in enumerate(TEMPORAL):
+        out[:, at] = columns[name]
+    return out
+
+
+def _series(
+    values: Floats, valid: NDArray[np.bool_], ages: Floats, present: NDArray[np.bool_]
+) -> dict[str, Floats]:
+    """The statistics of all `_SERIES` at once, `values` and where they are `valid` [series, n,
+    TIMELINE_LIMIT]; `ages` are infinite where nothing is `present`."""
     filled = np.where(valid, values, 0.0)
-    count = valid.sum(axis=1)
+    count = valid.sum(axis=2)
     some = count > 0
-    rank = valid[:, ::-1].cumsum(axis=1)[:, ::-1] - 1  # 0 for the newest valid value
-    oldest = valid & (rank == (count - 1)[:, None])
+    rank = valid[:, :, ::-1].cumsum(axis=2)[:, :, ::-1] - 1  # 0 for the newest valid value
+    oldest = valid & (rank == (count - 1)[:, :, None])
 
     def weighted(weights: Floats) -> Floats:
-        total = weights.sum(axis=1)
-        mean = (weights * filled).sum(axis=1) / np.where(total > 0, total, 1.0)
+        total = weights.sum(axis=2)
+        mean = (weights * filled).sum(axis=2) / np.where(total > 0, total, 1.0)
         return np.where(some, mean, NEUTRAL)
 
-    columns[f"{name}.last"] = weighted((valid & (rank == 0)).astype(np.float64))
+    found = {"last": weighted((valid & (rank == 0)).astype(np.float64))}
     for label, alpha in (("ema_3", 0.3), ("ema_7", 0.7)):
         decay = np.where(valid, (1 - alpha) ** rank, 0.0)
-        columns[f"{name}.{label}"] = weighted(np.where(oldest, decay, alpha * decay))
-    total = filled.sum(axis=1)
-    columns[f"{name}.mean"] = (total + SHRINKAGE * NEUTRAL) / (count + SHRINKAGE)
-    week = valid & (np.where(valid, ages, np.inf) <= 7 * _DAY_S)
-    inside = week.sum(axis=1)
-    centre = np.where(week, filled, 0.0).sum(axis=1) / np.maximum(inside, 1)
-    spread = (np.where(week, filled - centre[:, None], 0.0) ** 2).sum(axis=1) / np.maximum(inside - 1, 1)
-    columns[f"{name}.volatility_7d"] = np.sqrt(spread)
-    recent = weighted(np.where(valid, np.exp2(-np.nan_to_num(ages) / _HALF_LIFE_S) + 1e-12, 0.0))
-    columns[f"{name}.shift"] = np.where(some, recent - total / np.maximum(count, 1), 0.0)
+        found[label] = weighted(np.where(oldest, decay, alpha * decay))
+    total = filled.sum(axis=2)
+    found["mean"] = (total + SHRINKAGE * NEUTRAL) / (count + SHRINKAGE)
+    week = valid & (ages <= 7 * _DAY_S)
+    inside = week.sum(axis=2)
+    centre = np.where(week, filled, 0.0).sum(axis=2) / np.maximum(inside, 1)
+    spread = (np.where(week, filled - centre[:, :, None], 0.0) ** 2).sum(axis=2) / np.maximum(inside - 1, 1)
+    found["volatility_7d"] = np.sqrt(spread)
+    fading = np.exp2(-np.where(present, ages, 0.0) / _HALF_LIFE_S) + 1e-12
+    recent = weighted(np.where(valid, fading, 0.0))
+    found["shift"] = np.where(some, recent - total / np.maximum(count, 1), 0.0)
+    return {
+        f"{name}.{stat}": column
+        for stat, of in found.items()
+        for name, column in zip(_SERIES, of, strict=True)
+    }

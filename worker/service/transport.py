@@ -198,7 +198,9 @@ class Channel(redis.Channel):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.consumer = f"{_OWNED}{uuid.uuid4().hex}"
         self._fetched = 0
+        self._room = 0
         self._asked: str | None = None
+        self._emptied: str | None = None
         self._unrecorded: set[str] = set()
         super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
 
@@ -220,13 +222,19 @@ class Channel(redis.Channel):
         if not self._unrecorded.isdisjoint(self.active_queues):
             super()._brpop_start(timeout)  # type: ignore[no-untyped-call]
         elif lists := self._lists():
+            if self._emptied == lists[0]:
+                self._emptied = None
+                self._await(lists[0])
+                return
             room = self.qos.can_consume_max_estimate()
             room = FETCH_MOST if room is None else room
+            self._room = room
+            rooms = {queue: self._room_for(queue, room) for queue in self.active_queues}
             keys = (*self.qos._held, self.alive_key, *lists)
             self._ask(
                 "EVAL", _FETCH, len(keys), *keys,
                 room, time(), f"{self.consumer}/", self._fetched, self.consumer_ttl,
-                *(self._room_for(one, room) for one in lists),
+                *(rooms[self._queue_of(one)] for one in lists),
             )  # fmt: skip
 
     def _lists(self) -> list[str]:
@@ -237,9 +245,8 @@ class Channel(redis.Channel):
             for step in self.priority_steps
         ]
 
-    def _room_for(self, source: str, room: int) -> int:
-        """How many more entries of a list may be held, where `most_held` limits its queue."""
-        queue = self._queue_of(source)
+    def _room_for(self, queue: str, room: int) -> int:
+        """How many more entries of a queue may be held, where `most_held` limits it."""
         if queue not in self.most_held:
             return room
         acknowledged: set[str] = self.qos._dirty
@@ -251,6 +258,10 @@ class Channel(redis.Channel):
 
     def _queue_of(self, source: str) -> str:
         return source.rsplit(self.sep, 1)[0]
+
+    def _await(self, first: str) -> None:
+        # Moves an entry to where it is: the one way to be woken by a list and take nothing from it.
+        self._ask("BLMOVE", first, first, "RIGHT", "RIGHT", IDLE_WAIT_S)
 
     def _ask(self, command: str, *args: Any) -> None:
         connection = self.client.connection
@@ -278,8 +289,7 @@ class Channel(redis.Channel):
             self._deliver(answer)
             return True
         if asked == "EVAL" and not self._closing and (lists := self._lists()):
-            # Moves an entry to where it is: the one way to be woken by a list and take nothing from it.
-            self._ask("BLMOVE", lists[0], lists[0], "RIGHT", "RIGHT", IDLE_WAIT_S)
+            self._await(lists[0])
         elif full and not self._closing:
             # A full server refuses that, and only acknowledging makes room: wait for what never comes.
             self._ask("BRPOP", f"{self.alive_key}.never", IDLE_WAIT_S)
@@ -290,6 +300,9 @@ class Channel(redis.Channel):
         of it is looked at."""
         taken = list(zip(*[iter(answer)] * 4, strict=True))
         self._fetched += len(taken)
+        sources = {source for source, *_ in taken}
+        # Room was left, so this list is empty now; that others have more, which may wait, is not known.
+        self._emptied = sources.pop().decode() if len(sources) == 1 and len(taken) < self._room else None
         for _, tag, *_ in taken:
             self.qos._delivered[tag.decode()] = None
         if self._closing:  # what is held goes back
