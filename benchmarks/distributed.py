@@ -4,7 +4,8 @@ Real Postgres, real Valkey, trainer processes of one thread each on this machine
 people, of like size, are computed with one trainer and with two, in turns; start, imports and the inputs' way
 are not in the time. On a machine that does something else at the time the ratio of the clock's times says
 little. So it also tells how much of a processor each trainer had, and the time without what the thread that
-fits stood in the kernel's queue for a core (schedstat): what the clock would show if two cores were free.
+fits stood in the kernel's queue for a core (schedstat). What it waited for others that had no core, the
+broker or another thread of its own, is still in that.
 """
 
 from __future__ import annotations
