@@ -46,8 +46,9 @@ from worker.store.engine import Store
 OUT = Path("bench/soak.json")
 FIRST, MORE, RESERVED = 12, 80, 30
 """Synthetic people of the first bundle, of the file the rebuild learns from beside the instance's own labels,
-and of those that both are judged on. So many more people make a better bundle, whatever the first minutes'
-labels are worth."""
+and of those that both are judged on."""
+DRIFTED = 1_500
+"""Events after the change, at least, before the check looks at them."""
 GOAL_MS = 250.0
 STEP_S = 1800.0
 """Longest a step may take: rebuild and comparisons give way to the load and to all else."""
@@ -178,7 +179,7 @@ def life(soak: Soak, load: Load, files: Path, call: argparse.Namespace) -> None:
         assert serving.since is not None, "it serves"
         changed = time.time()
         load.drifted = True
-        soak.wait(2 * share)
+        soak.wait(max(2 * share, DRIFTED / call.rate))
         code, out = soak.run(
             "benchmarks.soak.drifting", serving.version, str(serving.since.timestamp()), str(changed)
         )
@@ -234,7 +235,8 @@ def main() -> None:
 
 
 def _prepare(folder: Path, seed: int, settings: Settings) -> None:
-    """The bundle that serves first, and the labelled files."""
+    """The labelled files, and the bundle that serves first: of few people and badly calibrated, so that a
+    rebuild is better for certain and not for most draws of the data."""
     for name, count, own in (("first", FIRST, 11), ("more", MORE, 12), ("reserved", RESERVED, 13)):
         synthetic.write(folder / f"{name}.jsonl", people=count, seed=100 * seed + own)
     first = (
@@ -246,7 +248,7 @@ def _prepare(folder: Path, seed: int, settings: Settings) -> None:
             labelled.load([folder / "first.jsonl"]), PLAN, first, Console(quiet=True),
             TrainerSettings(cache_dir=settings.cache_dir),
         )  # fmt: skip
-    shutil.copytree(first, folder / "first")
+    bent(first, folder / "first", overconfident)
 
 
 def _result(
