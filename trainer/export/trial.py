@@ -173,8 +173,14 @@ class Trial:
         if not variant.quantised:
             return None
         found = quantize.count(ov.Core().read_model(self._part / f"{variant.name}.xml"))
-        quantize.refuse_unquantised(variant.name, found, spared=variant.spared)
+        quantize.refuse_unquantised(variant.name, found, spared=variant.spared + self._beside(variant))
         return found
+
+    def _beside(self, variant: Variant) -> int:
+        """Products that NNCF takes for a part of attention and spares: of a fork's queries with the keys'
+        matrix, one a layer."""
+        fork = self._fork if variant.component == ENCODER else None
+        return 0 if fork is None or minilm.QUERIES not in fork else minilm.LAYERS - minilm.fork_from(fork)
 
     def _agreeing(self, name: str, graph: Embeddings, torch: Embeddings) -> None:
         """The graph on disk is the network whose halves were judged."""
