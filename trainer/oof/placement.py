@@ -75,11 +75,12 @@ def settle(
     around = context.extract(now, laid.numbers)
     blind = context.ahead(around)
     stacks: dict[str, Stacked] = {}
+    beside = {**weight, **{kind: laid.beside_texts(kind) for kind in KINDS}}
     for name, columns in stacked.items():
         label = name.removeprefix("expected_")
         ahead = name != label
         stacks[name] = stack(
-            tuple(columns), columns, laid.target[label], (in_diary if ahead else weight)[label],
+            tuple(columns), columns, laid.target[label], (in_diary if ahead else beside)[label],
             blind if ahead else around, laid.fold,
             persons=[persons[row] for row in laid.row], plan=plan, name=name, ledger=ledger, row=laid.row,
         )  # fmt: skip

@@ -55,6 +55,11 @@ class Laid:
         every moment counts alike."""
         return np.asarray(self.weight[name] * self.known / self.dampened)
 
+    def beside_texts(self, name: str) -> Floats:
+        """Weights [m] of a value's gate and calibrator: where there is a past every moment counts alike, as
+        for the reading of the person, which is what they weigh against the bases of the text."""
+        return np.where(self.known, self.weight[name] / self.dampened, self.weight[name])
+
     def lessons(self) -> tuple[Floats, Floats, Rows]:
         """What the temporal nets learn: targets [m, len(NET)] (NaN: unlabelled) with their weights, and the
         rows [m] that teach any."""
