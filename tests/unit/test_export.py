@@ -378,7 +378,8 @@ def test_the_quantised_nets_are_counted_run_in_their_shapes_and_judged(rows, tmp
 
     assert not done.refused
     graphs = done.report["graphs"]
-    assert graphs["encoder-int8"]["quantised"]["int8_inputs"] == 48
+    # All 48 products but those of the queries with the keys' matrix, one in each of the two tuned layers.
+    assert graphs["encoder-int8"]["quantised"]["int8_inputs"] == 46
     assert graphs["temporal-int8"]["quantised"]["int8_weights"] >= 15
     assert graphs["encoder-int8"]["speed beside bf16"] > 0
     found = opened(tmp_path / "out", bundle).graph("NPU", "auto")
