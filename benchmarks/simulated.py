@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from worker.bundle.reader import load
-from worker.features.embedding import BUCKETS, pack, sizes
+from worker.features.embedding import pack
 from worker.inference import encoder_graph
 from worker.inference.backend import Array, Component, Model, Placed
 from worker.inference.compiled import Threaded, open_on
@@ -26,18 +26,22 @@ from worker.settings import Settings
 DEVICE = "SIMULATED"
 BACKEND = f"{DEVICE}=benchmarks.simulated:open_simulated"
 COSTS = "FELTSENSE_SIMULATED"
+TOKENS = (8, 24, 48, 96, 192, 256)
+"""Calls of so many tokens are measured; between them cost is a straight line (`worker.inference.packed`)."""
+TEXT = 24
+"""Tokens of a text in a call of several."""
 CALLS = 5
-"""Calls a shape that are measured; the median counts."""
+"""Calls of a size that are measured; the median counts."""
 STEP = np.uint64(0x9E3779B97F4A7C15)
 """Of Fibonacci hashing (Knuth 6.4): tokens to a row of the vectors."""
 
 
 def calibrate(settings: Settings, texts: Sequence[str], out: Path) -> dict[str, float]:
-    """Measure each shape the encoder is ever sent on this CPU, and write costs and vectors to `out`.
+    """Measure calls of several sizes on this CPU, and write costs and vectors to `out`.
 
     A call's cost is the CPU time of this process, so that others on the machine do not count; the CPU
-    computes `streams` calls at once with a thread each, and so does the simulated device. Gives the cost of
-    some shapes in ms, for people.
+    computes `streams` calls at once with a thread each, and so does the simulated device. Gives the costs by
+    tokens in ms, for people.
     """
     fork = load(settings.bundle, keys=settings.bundle_keys).contents.fork
     encoder = Encoder.open(
@@ -51,26 +55,25 @@ def calibrate(settings: Settings, texts: Sequence[str], out: Path) -> dict[str, 
         cpu={"NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": 1, "ENABLE_CPU_PINNING": False},
     )  # fmt: skip
     model = open_on("CPU", component, settings.precision)
-    shapes = [(size, bucket) for bucket in BUCKETS for size in sizes(bucket, settings.token_budget)]
-    costs = [_cost(model, size, bucket) for size, bucket in shapes]
+    sizes = sorted({*TOKENS, settings.token_budget})
+    costs = [_cost(model, size) for size in sizes]
     model.close()
     with out.open("wb") as file:
-        np.savez(file, vectors=vectors, shapes=shapes, costs=costs, streams=settings.streams)
-    shown = {f"{size} x {bucket}": cost for (size, bucket), cost in zip(shapes, costs, strict=True)}
-    return {name: round(1000 * shown[name], 2) for name in ("1 x 24", "10 x 24", "4 x 64", "1 x 256")}
+        np.savez(file, vectors=vectors, sizes=sizes, costs=costs, streams=settings.streams)
+    return {str(size): round(1000 * cost, 2) for size, cost in zip(sizes, costs, strict=True)}
 
 
 def open_simulated(component: Component, _precision: str) -> Model:
     """The backend: a component whose calls wait their turn for one of the device's streams."""
     with np.load(os.environ[COSTS], allow_pickle=False) as known:
         vectors, streams = known["vectors"], int(known["streams"])
-        costs = dict(zip(map(tuple, known["shapes"].tolist()), known["costs"].tolist(), strict=True))
+        sizes, costs = known["sizes"], known["costs"]
     free = threading.BoundedSemaphore(streams)
 
     def compute(inputs: Sequence[Array]) -> Array:
-        ids, _ = inputs
+        ids, mask = inputs
         with free:
-            time.sleep(costs[ids.shape])
+            time.sleep(float(np.interp(mask.sum(), sizes, costs)))
         return np.asarray(vectors[rows_of(ids, len(vectors))])
 
     placed = Placed(actual=DEVICE, precision="f32")
@@ -83,8 +86,9 @@ def rows_of(ids: Array, rows: int) -> Array:
     return (ids.astype(np.uint64) * weights).sum(axis=1) % np.uint64(rows)
 
 
-def _cost(model: Model, size: int, bucket: int) -> float:
-    inputs = pack(bucket, [[0] * bucket] * size)
+def _cost(model: Model, tokens: int) -> float:
+    texts = [TEXT] * (tokens // TEXT) + [tokens % TEXT] * (tokens % TEXT > 0)
+    inputs = pack([[0] * length for length in texts])
     spent = []
     for _ in range(CALLS + 1):  # the first compiles the shape
         began = time.process_time()
