@@ -57,7 +57,7 @@ class Publisher:
         Raises `ServiceMissing` when the broker does not answer, and `UsageError` for a key or URL that cannot
         be one.
         """
-        seal = Seal.of(key) if key is not None else None
+        seal = Seal.maybe(key)
         app = Celery("feltsense.client", broker=broker_url, backend=None, set_as_current=False)
         app.conf.broker_transport_options = {
             "socket_connect_timeout": CONNECT_TIMEOUT_S,

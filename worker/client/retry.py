@@ -50,7 +50,7 @@ def retry(
     `QueueFull`; what was sent by then is marked.
     """
     key = settings.wire_key
-    seal = Seal.of(key) if key is not None else None
+    seal = Seal.maybe(key)
     done = Retried()
     with (
         Store.open(database_url(settings), pool_size=1, text_keys=settings.text_keys) as store,

@@ -55,7 +55,7 @@ def erase(
         raise UsageError(f"{absent[0]} is no folder")
     trained = [folder for folder in bundles_in(folders) if holds(people_of(folder), users)]
     with opened(chosen) as store:
-        seal = Seal.of(key) if key is not None else None
+        seal = Seal.maybe(key)
         gone = removal.erase(store, users, seal=seal, dry_run=dry_run)
     try:
         queued = recall(broker_url(chosen), users, seal=seal, dry_run=dry_run)

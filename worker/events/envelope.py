@@ -43,6 +43,11 @@ class Seal:
         repeat it."""
         return cls(key=decode_key(key, "the event key"))
 
+    @classmethod
+    def maybe(cls, key: str | None) -> Self | None:
+        """The same where there is a key."""
+        return None if key is None else cls.of(key)
+
     def seal(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """The envelope around `event`. Raises TypeError or ValueError for a value that is no JSON."""
         nonce = secrets.token_bytes(NONCE_BYTES)

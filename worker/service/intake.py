@@ -14,6 +14,7 @@ import json
 import re
 from base64 import b64decode
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from celery.worker.consumer import Consumer
@@ -21,7 +22,7 @@ from celery.worker.request import Request
 from kombu.message import Message
 
 from worker.errors import Rejected
-from worker.events.message import DELETE, ENRICH, ERASE
+from worker.events.message import DELETE, ENRICH, ERASE, unpack
 from worker.service.transport import readable
 from worker.service.upkeep import RECONCILE, RETENTION
 
@@ -99,6 +100,21 @@ def taken(entry: bytes) -> Message:
     )  # fmt: skip
     rewrite(message)
     return message
+
+
+def id_of(headers: Mapping[str, Any]) -> str:
+    """What a rewritten message is known by."""
+    return f"{headers['id']}/{headers['digest']}"
+
+
+def events_in(entry: bytes) -> tuple[str, list[object]]:
+    """The id of an entry's message, and its raw events; none of what is no message of events."""
+    call = taken(entry)
+    found: list[object] = []
+    if call.headers["task"] == ENRICH and not call.headers["refusal"]:
+        with suppress(Rejected):  # parked in its turn
+            found = unpack(call.payload["args"], call.payload["kwargs"])
+    return id_of(call.headers), found
 
 
 def _put(

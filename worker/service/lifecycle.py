@@ -56,7 +56,7 @@ class Service:
             raise UsageError(
                 "FELTSENSE_DATABASE_URL is not set; `feltsense up` starts an embedded Postgres and sets it"
             )
-        seal = Seal.of(settings.wire_key) if settings.wire_key is not None else None
+        seal = Seal.maybe(settings.wire_key)
         started = time.perf_counter()
         with ExitStack() as opened:
             store = opened.enter_context(

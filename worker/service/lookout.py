@@ -15,12 +15,12 @@ from uuid import uuid4
 
 import redis
 
-from worker.errors import Rejected, ServiceMissing
+from worker.errors import ServiceMissing
 from worker.events import message
 from worker.events.envelope import Seal
-from worker.events.message import ENRICH, LIVE, Entry
+from worker.events.message import LIVE, Entry
 from worker.service.background import Periodic
-from worker.service.intake import taken
+from worker.service.intake import events_in
 from worker.service.serving import Served, Serving, looks
 from worker.store import deliveries
 from worker.store.deliveries import Arrival
@@ -127,13 +127,6 @@ class Lookout(Periodic):
 def opened(entry: bytes, *, seal: Seal | None) -> tuple[str, list[Entry]]:
     """An entry of a list as its task will see it: the message's id, and its events; none of what is no
     message of events."""
-    call = taken(entry)
-    id_ = f"{call.headers['id']}/{call.headers['digest']}"
-    if call.headers["task"] != ENRICH or call.headers["refusal"]:
-        return id_, []
-    try:
-        entries = message.unpack(call.payload["args"], call.payload["kwargs"])
-    except Rejected:  # parked in its turn
-        return id_, []
+    id_, events = events_in(entry)
     now = datetime.now(UTC)
-    return id_, [message.read(raw, place, seal=seal, now=now) for place, raw in enumerate(entries)]
+    return id_, [message.read(raw, place, seal=seal, now=now) for place, raw in enumerate(events)]

@@ -13,17 +13,16 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from worker.errors import Rejected
 from worker.events import message
 from worker.events.envelope import Seal
-from worker.events.message import ENRICH
 from worker.events.reflection import identity
 from worker.service.faults import strike_early
-from worker.service.intake import taken
+from worker.service.intake import events_in
 from worker.settings import Settings
 
 HOW = "the worker ended or hung before the event was accepted"
@@ -77,10 +76,10 @@ def main(spared: Collection[int]) -> None:
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # its memory is somebody's text
     settings = Settings()
-    seal = Seal.of(settings.wire_key) if settings.wire_key is not None else None
-    entries = _entries(sys.stdin.buffer.read())
-    payloads = [message.encoded(raw) for raw in entries]
-    for place, (raw, payload) in enumerate(zip(entries, payloads, strict=True)):
+    seal = Seal.maybe(settings.wire_key)
+    _, events = events_in(sys.stdin.buffer.read())
+    payloads = [message.encoded(raw) for raw in events]
+    for place, (raw, payload) in enumerate(zip(events, payloads, strict=True)):
         if place in spared:
             continue
         signal.alarm(HANG_S)
@@ -92,16 +91,6 @@ def main(spared: Collection[int]) -> None:
         read = message.read(raw, place, seal=seal, now=datetime.now(UTC))
         if read.reflection is not None:
             looks(None, [read.reflection])
-
-
-def _entries(entry: bytes) -> Sequence[object]:
-    call = taken(entry)
-    if call.headers["task"] != ENRICH or call.headers["refusal"]:
-        return []
-    try:
-        return message.unpack(call.payload["args"], call.payload["kwargs"])
-    except Rejected:
-        return []
 
 
 def _names(raw: object, seal: Seal | None) -> tuple[str | None, str | None]:

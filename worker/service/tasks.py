@@ -15,7 +15,7 @@ from worker.events import message
 from worker.events.message import BULK, DELETE, ENRICH, ERASE, LIVE, Entry
 from worker.observability.logging import failure, logger
 from worker.service import suspects
-from worker.service.intake import taken
+from worker.service.intake import id_of, taken
 from worker.service.suspects import HOW, Culprit
 from worker.store.leases import CRASHED
 
@@ -80,8 +80,7 @@ class Job(Task):
         job = self.app.tasks[headers["task"]]
         if not isinstance(job, Job):  # of upkeep, on a lane that is not its own
             return dict(job(*args, **kwargs) or {})
-        id_ = f"{headers['id']}/{headers['digest']}"
-        return job._do(service, headers["refusal"], args, kwargs, id_, lane, culprits)
+        return job._do(service, headers["refusal"], args, kwargs, id_of(headers), lane, culprits)
 
 
 class Enrich(Job):
