@@ -20,6 +20,7 @@ from celery import Celery
 from pydantic import SecretStr
 from rich.console import Console
 
+from tests.support import s3
 from tests.support.database import Server
 from tests.support.service import ROOT, eventually
 from tests.unit.test_trainer_rebuild import PLAN
@@ -93,20 +94,8 @@ class Trainers:
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
-    """The address of a folder on an S3-compatible server (moto) on the loopback."""
-    from moto.server import ThreadedMotoServer
-
-    with pytest.MonkeyPatch.context() as patched:
-        server = ThreadedMotoServer("127.0.0.1", port=0)
-        server.start()
-        host, port = server.get_host_and_port()
-        patched.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patched.setenv("AWS_ACCESS_KEY_ID", "anybody")
-        patched.setenv("AWS_SECRET_ACCESS_KEY", "anything")
-        patched.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        fsspec.filesystem("s3", skip_instance_cache=True).mkdir("s3://trainers")
-        yield "s3://trainers/feltsense"
-        server.stop()
+    with s3.bucket("trainers") as address:
+        yield address
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import fsspec
 import pytest
 
 from tests.support import bundles
+from tests.support.s3 import bucket
 from worker.bundle import fetch, manifest
 from worker.errors import BundleRefused, BundlesAway, UsageError
 
@@ -19,20 +20,8 @@ def bundle(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def s3():
-    """The address of a bucket on an S3-compatible server (moto) on the loopback."""
-    from moto.server import ThreadedMotoServer
-
-    with pytest.MonkeyPatch.context() as patched:
-        server = ThreadedMotoServer("127.0.0.1", port=0)
-        server.start()
-        host, port = server.get_host_and_port()
-        patched.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patched.setenv("AWS_ACCESS_KEY_ID", "anybody")
-        patched.setenv("AWS_SECRET_ACCESS_KEY", "anything")
-        patched.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        fsspec.filesystem("s3", skip_instance_cache=True).mkdir("s3://models")
-        yield "s3://models/feltsense"
-        server.stop()
+    with bucket("models") as address:
+        yield address
 
 
 @pytest.fixture(params=["folder", "file URL", "S3"])
