@@ -239,9 +239,8 @@ def _prepare(folder: Path, seed: int, settings: Settings) -> None:
     rebuild is better for certain and not for most draws of the data."""
     for name, count, own in (("first", FIRST, 11), ("more", MORE, 12), ("reserved", RESERVED, 13)):
         synthetic.write(folder / f"{name}.jsonl", people=count, seed=100 * seed + own)
-    first = (
-        settings.cache_dir / f"soak-first-{seed}-{FIRST}"
-    )  # of the same data, so it need not be made again
+    # Of the same data, so it need not be made again.
+    first = settings.cache_dir / f"soak-first-{seed}-{FIRST}"
     if not (first / NAME).is_file():
         print("training the first bundle ...", file=sys.stderr, flush=True)
         rebuild.fit(

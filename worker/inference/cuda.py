@@ -54,11 +54,9 @@ class Sentences(nn.Module):
         [count, 768] with a fork."""
         shared = self.lower(ids, texts, places)
         embedding = functional.normalize(self.frozen(shared, texts, count), dim=1, eps=1e-12)
-        return (
-            embedding
-            if self.tuned is None
-            else torch.cat([embedding, self.tuned(shared, texts, count)], dim=1)
-        )
+        if self.tuned is None:
+            return embedding
+        return torch.cat([embedding, self.tuned(shared, texts, count)], dim=1)
 
 
 def open_on_cuda(
@@ -245,7 +243,6 @@ class _Card:
 
     def _forward(self, given: Tensor, size: int, longest: int) -> Tensor:
         ids, places, offsets = given[:size], given[size : 2 * size], given[2 * size :]
-
         return cast(Tensor, self._model(ids, places, _Offsets(offsets, longest), len(offsets) - 1))
 
     def _there(self, part: Tensor) -> Tensor:

@@ -132,11 +132,8 @@ def build(
         matrix = op.constant(np.ascontiguousarray(weight)) if exact else int8.matrix(weight)
         return op.add(op.matmul(x, matrix, False, True), row(bias))
 
-    def dense(x: Any, of: Mapping[str, NDArray[Any]], name: str) -> Any:
-        return product(x, of[f"{name}.weight"], of[f"{name}.bias"])
-
-    def exact(x: Any, of: Mapping[str, NDArray[Any]], name: str) -> Any:
-        return product(x, of[f"{name}.weight"], of[f"{name}.bias"], exact=True)
+    def dense(x: Any, of: Mapping[str, NDArray[Any]], name: str, *, exact: bool = ranges is None) -> Any:
+        return product(x, of[f"{name}.weight"], of[f"{name}.bias"], exact=exact)
 
     def dense_after(norm: _Normed, of: Mapping[str, NDArray[Any]], *names: str) -> list[Any]:
         if ranges is None:
@@ -222,7 +219,8 @@ def build(
         for number in range(split, LAYERS):
             name = f"encoder.layer.{number}"
             attention = f"{name}.attention.self"
-            asked = op.reshape(exact(x, of, f"{attention}.query"), axes(0, 0, HEADS, HIDDEN // HEADS), True)
+            asked = dense(x, of, f"{attention}.query", exact=True)
+            asked = op.reshape(asked, axes(0, 0, HEADS, HIDDEN // HEADS), True)
             asked = by_head(flat(asked, HIDDEN // HEADS, 2, 0, 1, 3), f"{attention}.key")
             asked = op.reshape(asked, axes(0, 1, HEADS * many, HIDDEN), True)
             found = op.scaled_dot_product_attention(asked, seen, seen, bias, scale)
@@ -230,10 +228,10 @@ def build(
             value = by_head(flat(found, HIDDEN, 1, 0, 2, 3), f"{attention}.value", back=True)
             value = op.reshape(op.transpose(value, axes(0, 2, 1, 3)), axes(0, 0, HIDDEN), True)
             value = op.add(value, row(of[f"{attention}.value.bias"]))
-            joined = exact(value, of, f"{name}.attention.output.dense")
+            joined = dense(value, of, f"{name}.attention.output.dense", exact=True)
             x = layer_norm(op.add(x, joined), of, f"{name}.attention.output.LayerNorm", 0).out
-            inner = op.gelu(exact(x, of, f"{name}.intermediate.dense"), "ERF")
-            again = op.add(x, exact(inner, of, f"{name}.output.dense"))
+            inner = op.gelu(dense(x, of, f"{name}.intermediate.dense", exact=True), "ERF")
+            again = op.add(x, dense(inner, of, f"{name}.output.dense", exact=True))
             x = layer_norm(again, of, f"{name}.output.LayerNorm", 0).out
         return op.reduce_mean(x, axes(1))
 
