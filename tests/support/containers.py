@@ -80,11 +80,15 @@ def outside(words: Sequence[str], places: Mapping[str, str]) -> list[str]:
 
 
 def mounted(service: Mapping[str, Any], made: Path, into: Path, places: Mapping[str, str]) -> Path:
-    """`into` as the /run/secrets of a service, from the secrets that docker/secrets.sh made."""
+    """`into` as the /run/secrets of a service, from the secrets that docker/secrets.sh made.
+
+    What is there stays: a health check asks for the folder while its service starts and reads it.
+    """
     into.mkdir(exist_ok=True)
     for secret in service["secrets"]:
         source, target = (secret, secret) if isinstance(secret, str) else (secret["source"], secret["target"])
-        (into / target).write_text(outside([(made / source).read_text()], places)[0])
+        if not (into / target).exists():
+            (into / target).write_text(outside([(made / source).read_text()], places)[0])
     return into
 
 
