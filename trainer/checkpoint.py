@@ -30,6 +30,7 @@ from scipy.sparse import csr_matrix
 
 from trainer.data.labelled import Labelled
 from trainer.errors import TrainerError
+from trainer.features.reader import READER
 from trainer.plan import Plan
 from worker.features import schema
 
@@ -50,6 +51,8 @@ def key_of(plan: Plan, rows: Sequence[Labelled]) -> str:
         digest.update(row.reflection.digest)
         digest.update(orjson.dumps([row.source, row.cluster, dict(row.labels)], option=orjson.OPT_SORT_KEYS))
     digest.update(schema.DIGEST.encode())
+    if plan.sentence:
+        digest.update(READER.read_bytes())
     root = Path(__file__).parent.parent
     for package in PACKAGES:
         for path in sorted((root / package).rglob("*.py")):

@@ -121,7 +121,9 @@ class Transformer(Part):
     arousal, willingness, congruence, expressed, invoked, nuance, native, risk)."""
 
     layers: int = Field(default=2, ge=1, le=5)
-    queries: int = Field(default=0, ge=0, le=32)
+    queries: int = Field(
+        default=0, ge=0, le=32, multiple_of=2, description="Even: an odd one would feel its batch."
+    )
     epochs: int = Field(default=2, ge=1)
     batch: int = 32
     learning_rate: float = 5e-4
@@ -170,6 +172,11 @@ class Plan(Part):
     gates: Gates = Gates()
     net: Net = Net()
     transformer: Transformer | None = Field(default=None, description="None: no base Tr.")
+    sentence: bool = Field(
+        default=False,
+        description="The embedding is read from below base Tr (trainer/features/reader.npz), and "
+        "the encoder's upper layers are not computed in serving.",
+    )
     native: tuple[str, ...] = Field(
         default=(), description="Corpora's own classes (labels of that name) that text bases learn beside."
     )
@@ -179,6 +186,12 @@ class Plan(Part):
     @model_validator(mode="after")
     def _searchable(self) -> Plan:
         self.search.check(self)
+        return self
+
+    @model_validator(mode="after")
+    def _readable(self) -> Plan:
+        if self.sentence and self.transformer is None:
+            raise ValueError("`sentence` reads what base Tr's layers stand on: it needs [transformer]")
         return self
 
     @property

@@ -31,6 +31,7 @@ from trainer.export import card, facts, openvino
 from trainer.export import fork as forking
 from trainer.features import activations, build, targets
 from trainer.features import asked as asking
+from trainer.features import reader as sentences
 from trainer.fit import text, transformer
 from trainer.hpo import study
 from trainer.hpo.search import Searcher
@@ -106,11 +107,13 @@ def fit(
 
         # Validation rows have features for the search's verdict alone: nothing is fitted on them.
         step("extract features", 2 * len(rows) + 2 * len(aside))
+        reader = sentences.read(depth=plan.depth) if plan.sentence else None
         every, screened = kept.keep(
             "features",
             lambda: build.build(
                 [*reflections, *(row.reflection for row in aside)],
                 tree, bits=plan.ngram_bits, settings=settings, advance=step.advance,
+                reader=sentences.READER if plan.sentence else None,
             ),
         )  # fmt: skip
         features, screens = build.rows_of(every, np.arange(len(rows))), screened[: len(rows)]
@@ -176,7 +179,9 @@ def fit(
         temporal, fork = kept.folder / "temporal.xml", kept.folder / "fork.npz"
         openvino.export(placed.net, temporal)
         if tuned is not None:
-            metrics["parity of base Tr"] = forking.export(tuned, fork, normal(), lower(), settings=settings)
+            metrics["parity of base Tr"] = forking.export(
+                tuned, fork, normal(), lower(), settings=settings, reader=reader
+            )
         contents = Contents(
             trees=models.trees,
             ngrams=models.ngrams,

@@ -340,7 +340,6 @@ def test_the_exporter_answers(migrated):
         stop(process)
 
 
-@pytest.mark.timeout(240)
 def test_the_trainer_starts_and_answers(migrated):
     if not present("trainer"):
         pytest.skip("`feltsense trainer` is not in this version")

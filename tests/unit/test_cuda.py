@@ -23,9 +23,12 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cuda")
 
 
-@pytest.fixture(scope="module", params=[0, 4], ids=["layers", "queries"])
+@pytest.fixture(scope="module", params=["layers", "queries", "read"])
 def fork(cache, request):
-    return write_fork(cache / f"fork-{request.param}.npz", queries=request.param)
+    made = {"queries": 0 if request.param == "layers" else 4}
+    if request.param == "read":
+        made |= {"depth": 3, "reader": True}
+    return write_fork(cache / f"fork-{request.param}.npz", **made)
 
 
 def component(cache, fork=None):

@@ -71,10 +71,20 @@ def test_the_graph_computes_the_published_model(exact):
         assert np.abs(ours - theirs).max() < 1e-5
 
 
-@pytest.mark.parametrize("queries", [None, 0, 2, 4], ids=["published", "layers", "two", "four"])
+FORKS = {
+    "published": None,
+    "layers": {"queries": 0},
+    "two": {"queries": 2},
+    "four": {"queries": 4},
+    "read": {"queries": 4, "depth": 3, "reader": True},
+}
+
+
+@pytest.mark.parametrize("kind", FORKS)
 @pytest.mark.parametrize("precision", ["auto", "f32", "int8"])
-def test_an_embedding_does_not_depend_on_its_batch(cache, precision, queries):
-    fork = None if queries is None else write_fork(cache / f"fork-{queries}.npz", queries=queries)
+def test_an_embedding_does_not_depend_on_its_batch(cache, precision, kind):
+    made = FORKS[kind]
+    fork = None if made is None else write_fork(cache / f"fork-{kind}.npz", **made)
     encoder = Encoder.open(
         cache_dir=cache, plan=("GPU", "NPU", "CPU"), precision=precision, threads=2, streams=2, fork=fork
     )
@@ -94,6 +104,39 @@ def test_the_chosen_precision_stays_close_to_float32(cache, exact):
     cosine = (encoder.encode(TEXTS) * exact.encode(TEXTS)).sum(axis=1)
     encoder.close()
     assert cosine.min() > 0.999
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_sentence_reader_gives_the_embedding_and_spares_the_layers_above(cache, packed):
+    fork = minilm.read_fork(write_fork(cache / "fork-read.npz", **FORKS["read"]))
+    graph = minilm.build(minilm.read_weights(), fork, packed=packed)
+    named = {name: np.array(part, dtype=np.float32) for name, part in minilm.read_weights().items()}
+    # Layers that are not computed cannot be missed.
+    upper = {name for name in named if name.startswith(tuple(f"encoder.layer.{n}." for n in (3, 4, 5)))}
+    without = minilm.build({name: named[name] for name in named.keys() - upper}, fork, packed=packed)
+    assert len(graph.get_ops()) == len(without.get_ops())
+
+
+def test_a_reader_without_tuned_layers_gives_the_embedding_alone(cache):
+    whole = write_fork(cache / "fork-read.npz", **FORKS["read"])
+    with np.load(whole) as data:
+        own = {name: data[name] for name in data.files if name.startswith(minilm.SENTENCE)}
+    path = cache / "reader.npz"
+    np.savez(path, **own, **{minilm.DEPTH: np.array(3, dtype=np.float16)})
+
+    def encoded(fork):
+        encoder = Encoder.open(
+            cache_dir=cache, plan=("CPU",), precision="f32", threads=1, streams=1, fork=fork
+        )
+        try:
+            return encoder.encode(TEXTS)
+        finally:
+            encoder.close()
+
+    alone, both = encoded(path), encoded(whole)
+    assert (alone.shape, both.shape) == ((len(TEXTS), 384), (len(TEXTS), 768))
+    np.testing.assert_allclose(np.linalg.norm(alone, axis=1), 1.0, atol=1e-5)
+    np.testing.assert_array_equal(alone, both[:, :384])
 
 
 def test_long_texts_keep_their_first_256_tokens(exact):

@@ -1,7 +1,5 @@
 """Base Tr: the torch layers are the served ones, it learns, and it learns from whom the plan says."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -10,8 +8,8 @@ from trainer.data import synthetic
 from trainer.data.labelled import load
 from trainer.errors import TrainerError
 from trainer.export import fork
-from trainer.features import activations, targets
-from trainer.fit import transformer
+from trainer.features import activations, build, reader, targets
+from trainer.fit import sentence, transformer
 from trainer.plan import Transformer, read
 from trainer.settings import TrainerSettings
 from worker.events.taxonomy import taxonomy
@@ -109,7 +107,7 @@ def test_the_fork_is_served_as_it_was_fitted(learned, texts, settings, tmp_path)
     parity = fork.export(model, path, texts, lower, settings=settings)
 
     assert set(parity) == {"f32", "bf16"}
-    assert minilm.fork_from(minilm.read_fork(path)) == DEPTH
+    assert min(minilm.layers_of(minilm.read_fork(path))) == DEPTH
     encoder = Encoder.open(
         cache_dir=tmp_path, plan=("CPU",), precision="f32", threads=1, streams=1, fork=path
     )
@@ -121,6 +119,30 @@ def test_the_fork_is_served_as_it_was_fitted(learned, texts, settings, tmp_path)
     np.testing.assert_allclose(both[:, :384], alone, atol=1e-5)
 
 
+def test_a_sentence_reader_is_kept_beside_it_and_changes_nothing_of_it(learned, texts, settings, tmp_path):
+    lower, _goals, model = learned
+    published = build.embed(texts, settings=settings, advance=lambda _: None)
+    rows = np.arange(len(texts))
+    taught = sentence.fit(lower, published, rows, layers=1, queries=4, epochs=8, seed=1)
+    path = tmp_path / "fork.npz"
+
+    fork.export(model, path, texts, lower, settings=settings, reader=taught)
+
+    cosines = sentence.agreement(taught, lower, published, rows)
+    assert cosines.mean() > 0.9
+    encoder = Encoder.open(
+        cache_dir=tmp_path, plan=("CPU",), precision="f32", threads=1, streams=1, fork=path
+    )
+    both = encoder.encode(texts)
+    encoder.close()
+    np.testing.assert_allclose((both[:, :384] * published).sum(axis=1), cosines, atol=0.01)
+
+
+def test_a_reader_of_another_depth_is_refused_by_name():
+    with pytest.raises(TrainerError, match=r"reads the first 3 layers: set layers = 3 under \[transformer\]"):
+        reader.read(depth=4)
+
+
 def test_a_fork_that_serves_something_else_is_refused(learned, texts, settings, tmp_path):
     lower, _, model = learned
     tensors = dict(model.tensors)
@@ -129,8 +151,8 @@ def test_a_fork_that_serves_something_else_is_refused(learned, texts, settings, 
     broken = transformer.Tuned(tensors={**tensors, name: tensors[name] * 0.5}, heads=model.heads)
 
     class Wrong(transformer.Tuned):
-        def save(self, path: Path) -> None:
-            broken.save(path)
+        def save(self, path, reader):
+            broken.save(path, reader)
 
     with pytest.raises(TrainerError, match="base Tr served in f32 differs"):
         fork.export(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,14 @@ def export(
     activations: Activations,
     *,
     settings: TrainerSettings,
+    reader: Mapping[str, NDArray[Any]] | None = None,
 ) -> dict[str, Any]:
-    """Write `path` (fork.npz); returns the parity of each precision. `texts` [n] are those of `activations`.
+    """Write `path` (fork.npz), with a sentence `reader` where the bundle has one; returns the parity of each
+    precision. `texts` [n] are those of `activations`.
 
     Raises `TrainerError` where the served scores differ from torch's by more than `TOLERANCE`.
     """
-    tuned.save(path)
+    tuned.save(path, reader or {})
     rows = np.unique(np.linspace(0, len(texts) - 1, SAMPLE).astype(np.intp))
     fitted = tuned.heads.predict(transformer.pooled(tuned, activations, rows))
     spread = np.maximum(fitted.std(axis=0), 1e-6)

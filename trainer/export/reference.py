@@ -27,9 +27,8 @@ def embed(tokens: Tokens, weights: Weights, fork: Weights | None, *, halves: boo
     With `halves` the weights and what every layer and product hands on are rounded to float16, sums inside a
     product stay f32, as on a GPU; it is not a GPU.
     """
-    split = minilm.LAYERS if fork is None else minilm.fork_from(fork)
-    lower = bert.Lower(weights, split)
-    stacks = [bert.Upper(weights, split)] + ([bert.Upper(fork, split)] if fork is not None else [])
+    lower, *uppers = bert.parts(weights, fork)
+    stacks = [upper for upper in uppers if upper is not None]
     if halves:
         lower.words, lower.places, lower.segment = map(_half, (lower.words, lower.places, lower.segment))
         for part in (lower, *stacks):

@@ -177,10 +177,12 @@ class Trial:
         return found
 
     def _beside(self, variant: Variant) -> int:
-        """Products that NNCF takes for a part of attention and spares: of a fork's queries with the keys'
-        matrix, one a layer."""
-        fork = self._fork if variant.component == ENCODER else None
-        return 0 if fork is None or minilm.QUERIES not in fork else minilm.LAYERS - minilm.fork_from(fork)
+        """Products that NNCF takes for a part of attention and spares: of queries with the keys' matrix, one
+        in each layer they go through."""
+        if variant.component != ENCODER or self._fork is None:
+            return 0
+        readers = minilm.parts_of(self._fork)
+        return sum(len(minilm.layers_of(of)) for of in readers if minilm.QUERIES in of)
 
     def _agreeing(self, name: str, graph: Embeddings, torch: Embeddings) -> None:
         """The graph on disk is the network whose halves were judged."""

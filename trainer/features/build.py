@@ -3,7 +3,9 @@ where they can."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +13,7 @@ from scipy.sparse import vstack
 
 from trainer.features.cache import EmbeddingCache
 from trainer.settings import TrainerSettings
+from worker.bundle.manifest import digest_of
 from worker.events.reflection import Reflection
 from worker.events.taxonomy import Taxonomy
 from worker.features import lexical, ngrams, text
@@ -42,9 +45,10 @@ def build(
     bits: int,
     settings: TrainerSettings,
     advance: Progress,
+    reader: Path | None = None,
 ) -> tuple[Features, NDArray[np.float64]]:
     """Features and lexical risk screens [n, len(FLAGS)] of the reflections; `advance` is told rows done (2
-    n in all)."""
+    n in all). Embeddings are the published encoder's, or as a sentence `reader` gives them."""
     texts, parts, counts, screens = [], [], [], []
     for start in range(0, len(reflections), CHUNK):
         read = [
@@ -56,7 +60,7 @@ def build(
         screens += [screen(one) for one in read]
         advance(len(read))
     phrases = [phrase for _, phrase in taxonomy.anchors()]
-    vectors = embed([*phrases, *texts], settings=settings, advance=advance)
+    vectors = embed([*phrases, *texts], settings=settings, advance=advance, reader=reader)
     anchors = Anchors.of(vectors[: len(phrases)])
     stacked = vstack(counts, format="csr")
     return assemble(np.concatenate(parts), stacked, vectors[len(phrases) :], anchors), np.stack(screens)
@@ -67,9 +71,15 @@ def normalised(reflections: Sequence[Reflection]) -> list[str]:
     return [text.read(reflection.text, reflection.lang).normal for reflection in reflections]
 
 
-def embed(texts: Sequence[str], *, settings: TrainerSettings, advance: Progress) -> NDArray[np.float32]:
-    """Embeddings f32 [n, width] of normalised texts; only those the cache lacks go through the encoder."""
-    cache = EmbeddingCache.open(settings.cache_dir, encoder=minilm.weights_digest(), width=Encoder.width)
+def embed(
+    texts: Sequence[str], *, settings: TrainerSettings, advance: Progress, reader: Path | None = None
+) -> NDArray[np.float32]:
+    """Embeddings f32 [n, width] of normalised texts, as a sentence `reader` gives them where there is one;
+    only those the cache lacks go through the encoder."""
+    encoder_digest = minilm.weights_digest()
+    if reader is not None:
+        encoder_digest = hashlib.sha256(f"{encoder_digest}{digest_of(reader)}".encode()).hexdigest()
+    cache = EmbeddingCache.open(settings.cache_dir, encoder=encoder_digest, width=Encoder.width)
     missing = cache.missing(texts)
     advance(len(texts) - len(missing))
     if missing:
@@ -78,6 +88,7 @@ def embed(texts: Sequence[str], *, settings: TrainerSettings, advance: Progress)
             plan=("CPU",),
             threads=settings.inference_threads,
             streams=settings.streams,
+            fork=reader,
         )
         try:
             for start in range(0, len(missing), CHUNK):

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,9 +45,10 @@ class Tuned:
     tensors: Mapping[str, NDArray[np.float32]]
     heads: DenseHeads
 
-    def save(self, path: Path) -> None:
-        """The bundle's `fork.npz`."""
-        np.savez(path, **{name: part.astype(np.float16) for name, part in self.tensors.items()})  # type: ignore[arg-type]
+    def save(self, path: Path, reader: Mapping[str, NDArray[Any]]) -> None:
+        """The bundle's `fork.npz`, with a sentence `reader` beside it (empty: none)."""
+        tensors = {name: part.astype(np.float16) for name, part in self.tensors.items()}
+        np.savez(path, **tensors, **reader)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from worker.inference import minilm
 from worker.inference.minilm import HEADS, HIDDEN, LAYERS, QUERIES
 
 Weights = Mapping[str, NDArray[Any]]
@@ -115,19 +116,20 @@ class Lower(nn.Module):
 
 
 class Upper(nn.Module):
-    """The layers above the first `depth`, published or tuned, and the mean behind them: of the tokens, or of
-    learned queries that read the tokens below (pooling by multihead attention, Lee et al. 2019)."""
+    """The layers from the one of number `first` up, published or tuned, and the mean behind them: of the
+    tokens, or of learned queries that read the tokens below (pooling by multihead attention, Lee et al.
+    2019)."""
 
-    def __init__(self, weights: Weights, depth: int) -> None:
+    def __init__(self, weights: Weights, first: int) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(Layer(weights, number) for number in range(depth, LAYERS))
+        self.layers = nn.ModuleList(Layer(weights, number) for number in range(first, LAYERS))
         learned = weights.get(QUERIES)
         self.queries = (
             None if learned is None else nn.Parameter(torch.from_numpy(np.array(learned, dtype=np.float32)))
         )
 
     def forward(self, x: Tensor, texts: Texts, count: int) -> Tensor:
-        """Tokens of `count` texts behind `depth` layers -> f32 [count, 384]."""
+        """Tokens of `count` texts as the layers below give them -> f32 [count, 384]."""
         if self.queries is None:
             for layer in self.layers:
                 x = layer(x, texts)
@@ -141,6 +143,18 @@ class Upper(nn.Module):
         """The weights by their published names, and the queries."""
         named = {name: part for layer in self.layers for name, part in layer.tensors().items()}  # type: ignore[operator]
         return named if self.queries is None else {**named, QUERIES: self.queries.detach().numpy()}
+
+
+def parts(weights: Weights, fork: Weights | None) -> tuple[Lower, Upper, Upper | None]:
+    """What the encoder is made of: the shared lower layers, what gives the embedding behind them, and base
+    Tr's tuned layers where there is a fork."""
+    tuned, sentence = minilm.parts_of(fork or {})
+    depth = LAYERS if fork is None else minilm.depth_of(fork)
+    return (
+        Lower(weights, depth),
+        Upper(sentence, minilm.layers_of(sentence)[0]) if sentence else Upper(weights, depth),
+        Upper(tuned, minilm.layers_of(tuned)[0]) if tuned else None,
+    )
 
 
 class Padded:

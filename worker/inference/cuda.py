@@ -43,17 +43,14 @@ class Sentences(nn.Module):
 
     def __init__(self, weights: bert.Weights, fork: bert.Weights | None) -> None:
         super().__init__()
-        depth = minilm.LAYERS if fork is None else minilm.fork_from(fork)
-        self.lower = bert.Lower(weights, depth)
-        self.frozen = bert.Upper(weights, depth)
-        self.tuned = None if fork is None else bert.Upper(fork, depth)
+        self.lower, self.embedding, self.tuned = bert.parts(weights, fork)
         self.requires_grad_(False)
 
     def forward(self, ids: Tensor, places: Tensor, texts: Texts, count: int) -> Tensor:
         """`ids` and `places` (each token's in its text) i32 [T] of `count` texts -> f32 [count, 384], or
         [count, 768] with a fork."""
         shared = self.lower(ids, texts, places)
-        embedding = functional.normalize(self.frozen(shared, texts, count), dim=1, eps=1e-12)
+        embedding = functional.normalize(self.embedding(shared, texts, count), dim=1, eps=1e-12)
         if self.tuned is None:
             return embedding
         return torch.cat([embedding, self.tuned(shared, texts, count)], dim=1)

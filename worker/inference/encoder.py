@@ -68,9 +68,14 @@ class Encoder:
             # Pinning would put every process of the machine on the same cores.
             cpu={"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False},
         )
-        outputs = cls.width if fork is None else 2 * cls.width
         model = Failover.open(component, plan, precision=precision, policy=policy)
-        return cls(model, minilm.tokenizer(), outputs=outputs, requests=requests, token_budget=token_budget)
+        return cls(
+            model,
+            minilm.tokenizer(),
+            outputs=minilm.width_of(fork),
+            requests=requests,
+            token_budget=token_budget,
+        )
 
     @property
     def placed(self) -> Placed:

@@ -35,10 +35,17 @@ MAX_TOKENS = 256
 """What sentence-transformers truncates this model to; longer texts keep their first 256 tokens."""
 QUERIES = "queries"
 """The name of a fork's learned queries [m, 384], where it has them."""
-GRAPH_VERSION = 3
+SENTENCE = "sentence."
+"""What the names of a fork's sentence reader begin with, where it has one: layers and `QUERIES` that were
+taught to give the published embedding from the tokens below the fork."""
+DEPTH = "depth"
+"""How many published layers are below the fork, where that is not the number of its first tuned layer."""
+GRAPH_VERSION = 4
 """Raised when `build` changes what it computes, so that an exported graph in the cache is made anew."""
 
 _MASKED = np.float32(1e4)
+_NOTHING = np.empty(0, dtype=np.float32)
+Tensors = Mapping[str, NDArray[Any]]
 
 
 def model_folder() -> Path:
@@ -95,6 +102,15 @@ def read_fork(path: Path) -> dict[str, NDArray[np.float32]]:
         return {name: data[name].astype(np.float32) for name in data.files}
 
 
+def width_of(fork: Path | None) -> int:
+    """How long a text's vector is: the embedding, and as much again for a fork's tuned layers."""
+    if fork is None:
+        return HIDDEN
+    with np.load(fork, allow_pickle=False) as data:
+        tuned, _ = parts_of(dict.fromkeys(data.files, _NOTHING))
+    return 2 * HIDDEN if tuned else HIDDEN
+
+
 def build(
     weights: Mapping[str, NDArray[Any]],
     fork: Mapping[str, NDArray[Any]] | None = None,
@@ -107,7 +123,8 @@ def build(
 
     With `fork`, tuned weights of the uppermost layers, [batch, 768]: behind the embedding stands the mean of
     the real tokens as the tuned layers give them, or the mean of the fork's `QUERIES` as they read the tokens
-    below it through the tuned layers. Both stacks share the layers below the fork. With `ranges` [13, 384]
+    below it through the tuned layers. Both stacks share the layers below the fork; if it has a `SENTENCE`
+    reader, that gives the embedding and no published layer above it is computed. With `ranges` [13, 384]
     the tokens' dense layers are dynamic int8 (`worker.inference.int8`).
     """
 
@@ -216,7 +233,7 @@ def build(
             return op.reshape(op.transpose(x, axes(*order)), axes(HEADS, -1, size), False)
 
         x = op.broadcast(op.constant(queries), op.concat([batch, axes(*queries.shape)], 0))
-        for number in range(split, LAYERS):
+        for number in layers_of(of):
             name = f"encoder.layer.{number}"
             attention = f"{name}.attention.self"
             asked = dense(x, of, f"{attention}.query", exact=True)
@@ -238,20 +255,25 @@ def build(
     def pooled(x: _Normed) -> Any:
         return op.divide(op.reduce_sum(op.multiply(rectangle(x.out), real), axes(1)), count)
 
-    split = LAYERS if fork is None else fork_from(fork)
+    tuned, sentence = parts_of(fork or {})
+    split = LAYERS if fork is None else depth_of(fork)
     for number in range(split):
         x = layer(x, weights, number)
-    frozen = shared = x
-    for number in range(split, LAYERS):
-        frozen = layer(frozen, weights, number)
-    out = op.normalize_l2(pooled(frozen), axes(1), 1e-12, "MAX")
-    if fork is not None and QUERIES in fork:
-        out = op.concat([out, read(rectangle(shared.out), fork)], 1)
-    elif fork is not None:
-        tuned = shared
+    shared = x
+    if sentence:
+        embedding = read(rectangle(shared.out), sentence)
+    else:
         for number in range(split, LAYERS):
-            tuned = layer(tuned, fork, number)
-        out = op.concat([out, pooled(tuned)], 1)
+            x = layer(x, weights, number)
+        embedding = pooled(x)
+    out = op.normalize_l2(embedding, axes(1), 1e-12, "MAX")
+    if QUERIES in tuned:
+        out = op.concat([out, read(rectangle(shared.out), tuned)], 1)
+    elif tuned:
+        x = shared
+        for number in range(split, LAYERS):
+            x = layer(x, tuned, number)
+        out = op.concat([out, pooled(x)], 1)
     return ov.Model([out], inputs, NAME)
 
 
@@ -266,9 +288,21 @@ class _Normed:
     out: Any
 
 
-def fork_from(fork: Iterable[str]) -> int:
-    """The first layer a fork replaces, from its tensors' names; it replaces all above."""
-    return min(int(name.split(".")[2]) for name in fork if name != QUERIES)
+def parts_of(fork: Tensors) -> tuple[Tensors, Tensors]:
+    """A fork's tuned layers with their queries, and its sentence reader, each by published names; what it
+    lacks is empty."""
+    own = {name.removeprefix(SENTENCE): part for name, part in fork.items() if name.startswith(SENTENCE)}
+    return {name: part for name, part in fork.items() if not name.startswith((SENTENCE, DEPTH))}, own
+
+
+def layers_of(names: Iterable[str]) -> list[int]:
+    """The numbers of the layers that tensors of these names make up, the lowest first."""
+    return sorted({int(name.split(".")[2]) for name in names if name.startswith("encoder.layer.")})
+
+
+def depth_of(fork: Tensors) -> int:
+    """How many published layers are below a fork."""
+    return int(fork[DEPTH]) if DEPTH in fork else layers_of(parts_of(fork)[0])[0]
 
 
 def exported(
