@@ -59,7 +59,7 @@ class Laid:
 
     def evenly(self, name: str) -> Floats:
         """Weights [m] of the personal reading: how to read a person is learned from long histories, where
-        every moment counts alike; where no self-report came before it is not used, and hardly learned from."""
+        every moment counts alike; without an earlier self-report it is not used, and hardly learned from."""
         heard = np.where(self.readable, 1.0, HARDLY)
         return np.asarray(self.weight[name] * self.known * heard / self.dampened)
 
