@@ -25,9 +25,9 @@ Floats = NDArray[np.float64]
 Rows = NDArray[np.bool_]
 
 HANDOVER = ("best",)
-"""Gates of valence and arousal: one base leads, and where it is missing the other speaks. Tm has read what
-stage A said and weighed it against the person's past already; a gate that weighs the two once more follows
-whoever wrote most."""
+"""The gates of valence and arousal: one base leads, and where it is missing the other speaks. Tm has weighed
+what stage A said against the person's past already; gates that weigh the two once more lose to it, for they
+follow the few who wrote most."""
 
 
 @dataclass(frozen=True, kw_only=True)
