@@ -18,7 +18,11 @@ from worker.features.schema import STATIC, TEXT_BASES
 from worker.inference.temporal_net import TemporalNet
 
 Floats = NDArray[np.float64]
+Rows = NDArray[np.bool_]
 
+KINDS = ("valence", "arousal")
+TEXT = "text"
+"""The base of both that is stage A's own blend."""
 NET = ("valence", "arousal", "congruence")
 """Order of a temporal net's outputs."""
 NETS = ("GRU", "TT")
@@ -48,7 +52,9 @@ def place(
         **by_net(forecasts.values, known),
     }
     meant = np.clip(contents.personal.predict(personal.extract(numbers, history_now)), 0.0, 1.0)
-    blended = blends(contents, static, numbers, stacks_of(static, known, forecast, meant))
+    texts = texts_of(contents, static)
+    said = {kind: text.after for kind, text in texts.items()}
+    blended = blends(contents, static, numbers, stacks_of(static, numbers, known, forecast, meant, said))
     values = {name: blend.after for name, blend in blended.items()}
     values["comparator"] = values["valence"] - values["expected_valence"]
     where = slices.number(static)
@@ -57,6 +63,8 @@ def place(
         for name in ("valence", "arousal", "congruence", "comparator", "expected_valence", "expected_arousal")
     }
     told = {name: blend.provenance() for name, blend in blended.items()}
+    for kind, text in texts.items():
+        told[kind] = [{**of, TEXT: its} for of, its in zip(told[kind], text.provenance(), strict=True)]
     return [
         Placement(
             **{name: float(column[row]) for name, column in values.items()},
@@ -70,12 +78,25 @@ def place(
     ]
 
 
-def by_net(outputs: Floats, known: NDArray[np.bool_]) -> dict[str, Floats]:
+def by_net(outputs: Floats, known: Rows) -> dict[str, Floats]:
     """The nets' outputs [n, 3 a net] by base [n, 3]; NaN where there is no history to read."""
     masked = np.where(known[:, None], outputs, np.nan)
     return {
         base: masked[:, at * len(NET) : (at + 1) * len(NET)]
         for at, base in enumerate(NETS[: masked.shape[1] // len(NET)])
+    }
+
+
+def texts_of(contents: Contents, static: Floats) -> dict[str, Blended]:
+    """Stage A's own blends once more, from the STATIC columns [n, .] it left: of the kinds whose gate reads
+    one. A bundle written before there was such a base has none."""
+    around = context.extract(static)
+    return {
+        kind: combine(
+            contents.gates[f"text_{kind}"], contents.calibrators[f"text_{kind}"], _apart(static, kind), around
+        )
+        for kind in KINDS
+        if TEXT in contents.gates[kind].bases
     }
 
 
@@ -98,18 +119,32 @@ def blends(
 
 
 def stacks_of(
-    static: Floats, known: NDArray[np.bool_], forecast: Mapping[str, Floats], meant: Floats
+    static: Floats,
+    numbers: Floats,
+    known: Rows,
+    forecast: Mapping[str, Floats],
+    meant: Floats,
+    said: Mapping[str, Floats],
 ) -> dict[str, dict[str, Floats]]:
-    """Every gate's bases [n] from STATIC columns [n, .], whether there is a history [n], the forecasts of
-    Tm [n, 2] and the nets [n, 3], and the text as this person means it [n, 2] (base Tm of valence and
-    arousal)."""
+    """Every gate's bases [n] from STATIC and TEMPORAL columns [n, .], whether there is a history [n], the
+    forecasts of Tm [n, 2] and the nets [n, 3], and the text as this person means it [n, 2] (base Tm of
+    valence and arousal). Tm is there from the first self-report on, beside what stage A `said` of the text
+    [n], by kind; a kind it is not given for has the text's bases instead, and Tm wherever there is a past."""
+    readable = personal.readable(numbers)
     stacks: dict[str, dict[str, Floats]] = {}
-    for at, kind in enumerate(("valence", "arousal")):
-        text = {base: static[:, STATIC.index(f"{kind}.{base}")] for base in TEXT_BASES}
-        stacks[kind] = {**text, "Tm": np.where(known, meant[:, at], np.nan)}
+    for at, kind in enumerate(KINDS):
+        if kind in said:
+            stacks[kind] = {TEXT: said[kind], "Tm": np.where(readable, meant[:, at], np.nan)}
+        else:
+            stacks[kind] = {**_apart(static, kind), "Tm": np.where(known, meant[:, at], np.nan)}
         stacks[f"expected_{kind}"] = {base: values[:, at] for base, values in forecast.items()}
     stacks["congruence"] = {
         **{base: static[:, STATIC.index(f"congruence.{base}")] for base in ("overlap", "Eb", "Tr")},
         **{base: forecast[base][:, NET.index("congruence")] for base in NETS if base in forecast},
     }
     return stacks
+
+
+def _apart(static: Floats, kind: str) -> dict[str, Floats]:
+    """The bases of the text, each by itself [n]."""
+    return {base: static[:, STATIC.index(f"{kind}.{base}")] for base in TEXT_BASES}

@@ -1,5 +1,7 @@
 """A small whole bundle with seeded random weights: every part real, none of it worth believing."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import lightgbm as lgb
@@ -39,10 +41,12 @@ BASES = {
 }
 
 
-def write(folder: Path, *, seed: int = 1) -> Manifest:
-    """Write the bundle to `folder`; equal seeds give equal bundles."""
+def write(folder: Path, *, seed: int = 1, gates: Mapping[str, Gate] | None = None) -> Manifest:
+    """Write the bundle to `folder`, with `gates` instead of its own of the name; equal seeds give equal
+    bundles."""
     generator = np.random.default_rng(seed)
     contents, trees = _contents(generator, folder.parent / f"{folder.name}-parts")
+    contents = replace(contents, gates={**contents.gates, **(gates or {})})
     facts = {
         "name": "tiny",
         "created_at": "2026-11-22T00:00:00+00:00",

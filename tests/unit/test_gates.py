@@ -157,6 +157,34 @@ def test_the_report_tells_weights_by_slice_and_leaves_out_what_the_gate_cannot_s
     assert not {"long", "English", "Hindi or mixed"} & found.keys()
 
 
+def test_only_the_gates_asked_for_are_compared_and_the_leading_base_is_followed_where_it_is():
+    data = material({"text": even(0.3), "Tm": even(0.1)}, missing="Tm")
+    columns = {"text": data.columns[0], "Tm": np.where(data.available[1], data.columns[1], np.nan)}
+    ledger = Ledger(ROWS)
+    found = stack(
+        ("text", "Tm"), columns, data.target, np.ones(ROWS), data.context, FOLD,
+        persons=PEOPLE, plan=PLAN, name="valence", ledger=ledger, kinds=("best",), inputs=("base/personal",),
+    )  # fmt: skip
+    told = found.record["gate"]
+    assert told["loss"].keys() == {"best"}
+    assert told["kind by fold"] == ["best"] * 5
+    lacking = ~data.available[1]
+    assert np.array_equal(found.before[lacking], columns["text"][lacking])
+    assert np.allclose(found.before[~lacking], columns["Tm"][~lacking], rtol=0, atol=1e-12)
+    read = {(entry.level, entry.inputs) for entry in ledger.entries}
+    assert read == {("gate", ("base/personal",)), ("calibrator", ())}
+
+
+def test_a_stack_whose_second_base_no_row_has_is_its_first():
+    data = material({"text": even(0.3)})
+    found = stack(
+        ("text", "Tm"), {"text": data.columns[0], "Tm": np.full(ROWS, np.nan)}, data.target, np.ones(ROWS),
+        data.context, FOLD, persons=PEOPLE, plan=PLAN, name="valence", kinds=("best",),
+    )  # fmt: skip
+    assert found.gate.bases == ("text",)
+    assert np.array_equal(found.before, data.columns[0])
+
+
 def test_a_stack_learns_from_weighted_rows_and_tells_the_ledger():
     data = material({"Lx": even(0.1), "Ng": even(0.3), "Tm": even(0.1)})
     weight = np.where(np.arange(ROWS) < 400, 0.0, 1.0)

@@ -16,7 +16,7 @@ from trainer.hpo.ridge import Moments, Ridges
 from trainer.oof.timelines import Laid
 from trainer.plan import Linear, Net, Plan, Trees
 from worker.features.assemble import Features
-from worker.features.schema import SEQUENCE_LENGTH
+from worker.features.schema import SEQUENCE_LENGTH, TEMPORAL
 from worker.features.sequence import NOW, STEPS, Sequences
 
 LINEAR = Linear(value=0.5, classes=0.01, flags=0.01, steps=8)
@@ -328,7 +328,7 @@ def test_rows_of_a_validation_part_are_judged_by_models_of_the_train_part_only(w
 def laid():
     rng = np.random.default_rng(3)
     rows, names = 60, ("valence", "arousal", "congruence")
-    numbers = rng.normal(size=(rows, 6))
+    numbers = rng.normal(size=(rows, len(TEMPORAL)))
     return Laid(
         row=np.arange(rows),
         numbers=numbers,

@@ -89,7 +89,9 @@ def test_the_worker_perceives_with_it_and_self_reports_count_only_for_later_rows
         with_reports, without = pipeline.perceive(own), pipeline.perceive(silent)
 
     assert with_reports[0].placement == without[0].placement
-    assert any(a.placement.valence != b.placement.valence for a, b in zip(with_reports, without, strict=True))
+    # Thirty people need not show that base Tm reads better than the text; the forecast reads them always.
+    later = [(a.placement, b.placement) for a, b in zip(with_reports, without, strict=True)][1:]
+    assert any(a.expected_valence != b.expected_valence for a, b in later)
     for one in with_reports:
         values = (one.placement.valence, one.placement.arousal, one.placement.congruence)
         assert np.isfinite(values).all()

@@ -64,14 +64,22 @@ def cross_fit(kind: str, material: Material, fold: Ints, plan: Plan) -> Floats:
     return out
 
 
-def choose(material: Material, fold: Ints, persons: Sequence[Any] | NDArray[Any], plan: Plan) -> Choice:
+def choose(
+    material: Material,
+    fold: Ints,
+    persons: Sequence[Any] | NDArray[Any],
+    plan: Plan,
+    kinds: Sequence[str] | None = None,
+) -> Choice:
     """Of the gates that beat both the plain average and the best base, the simplest that no other of them
     beats; where none does, the plain average or the best base, whichever loses less.
 
     One beats another whose cross-fitted loss is greater in at least `SURE` of the paired resamples of whole
-    persons. `fold` [n] and `persons` [n] name each row's fold and person.
+    persons. `fold` [n] and `persons` [n] name each row's fold and person. `kinds` are those compared, some
+    of `SIMPLE` first; None: both, and what the plan has learned.
     """
-    kinds = (*SIMPLE, *plan.gates.learned) if len(material.bases) > 1 else ("plain",)
+    kinds = kinds or (*SIMPLE, *plan.gates.learned)
+    kinds = kinds if len(material.bases) > 1 else ("plain",)
     used, people = material.weight > 0, np.asarray(persons)
     blends = {kind: cross_fit(kind, material, fold, plan) for kind in kinds}
     nested = {kind: _nested(kind, material, fold, plan) for kind in kinds}
@@ -114,12 +122,12 @@ def _verdict(
         return found.better <= 1 - SURE
 
     mean = {kind: float(np.average(values, weights=weight)) for kind, values in losses.items()}
-    kinds = list(blends)
-    won = {kind: [beats(kind, other) for other in SIMPLE] for kind in kinds[2:]}
+    simple = [kind for kind in blends if kind in SIMPLE]
+    won = {kind: [beats(kind, other) for other in simple] for kind in blends if kind not in SIMPLE}
     accepted = [kind for kind, both in won.items() if all(both)]
     unbeaten = (kind for kind in accepted if not any(beats(it, kind) for it in accepted if it != kind))
     return {
-        "kind": next(unbeaten, min(kinds[:2], key=lambda kind: mean[kind])),
+        "kind": next(unbeaten, min(simple, key=lambda kind: mean[kind])),
         "accepted": accepted,
         "loss": mean,
         "difference of losses": comparisons,

@@ -45,7 +45,7 @@ class Forecasts:
                 every = np.column_stack([told[:, at], recalled[:, :, at]])
                 blend = np.where(known, every.mean(axis=1), told[:, at])
                 parts.append((blend, kind, ahead[kind][held]))
-                parts.append((meant[:, at], kind, laid.in_diary(kind)[held] * known))
+                parts.append((meant[:, at], kind, (laid.in_diary(kind) * laid.readable)[held]))
             parts.append(
                 (recalled[:, :, 2].mean(axis=1), "congruence", laid.in_diary("congruence")[held] * known)
             )

@@ -17,13 +17,17 @@ from trainer.plan import Plan
 from trainer.splits.folds import splits
 from trainer.splits.ledger import Ledger
 from worker.features import context
+from worker.features.schema import PERSONAL
 from worker.models.heads import DenseHeads
-from worker.place import NET, by_net, stacks_of
+from worker.place import KINDS, NET, by_net, stacks_of
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.bool_]
 
-KINDS = ("valence", "arousal")
+HANDOVER = ("best",)
+"""The gates of valence and arousal: one base leads, and where it is missing the other speaks. Tm has weighed
+what stage A said against the person's past already; gates that weigh the two once more lose to it, for they
+follow the few who wrote most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +75,9 @@ def settle(
     )
     net, recalled = _nets(laid, plan, advance, book, keep)
     now = static[laid.row]
-    stacked = stacks_of(now, laid.known, {"Tm": expected, **by_net(recalled, laid.known)}, meant)
+    forecasts = {"Tm": expected, **by_net(recalled, laid.known)}
+    said = {kind: laid.own[:, PERSONAL.index(f"{kind}.now")] for kind in KINDS}
+    stacked = stacks_of(now, laid.numbers, laid.known, forecasts, meant, said)
     around = context.extract(now, laid.numbers)
     blind = context.ahead(around)
     stacks: dict[str, Stacked] = {}
@@ -83,6 +89,8 @@ def settle(
             tuple(columns), columns, laid.target[label], (in_diary if ahead else beside)[label],
             blind if ahead else around, laid.fold,
             persons=[persons[row] for row in laid.row], plan=plan, name=name, ledger=ledger, row=laid.row,
+            kinds=HANDOVER if name in KINDS else None,
+            inputs=(f"calibrator/text_{name}", "base/personal") if name in KINDS else (),
         )  # fmt: skip
     return Placed(
         row=laid.row,

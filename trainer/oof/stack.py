@@ -52,23 +52,26 @@ def stack(
     name: str,
     ledger: Ledger | None = None,
     row: NDArray[np.intp] | None = None,
+    kinds: Sequence[str] | None = None,
+    inputs: Sequence[str] = (),
 ) -> Stacked:
     """Stack out-of-fold `columns` against `target` [n] or [n, k]; rows of weight 0 are predicted and not
     learned from, and a base no row has takes no part.
 
     `persons` [n] are drawn as wholes where gates are compared. `ledger` is told the folds' gates and
-    calibrators under `name`; `row` [n] is what labelled row each row is of.
+    calibrators under `name`, and what the gates read where that is not the bases; `row` [n] is what labelled
+    row each row is of. `kinds` are the gates to choose among; None: those of the plan.
     """
     used = weight > 0
     there = tuple(base for base in bases if np.isfinite(columns[base][used]).any())
     material = Material.of(there, columns, target, weight, context)
-    chosen = gates.choose(material, fold, persons, plan)
+    chosen = gates.choose(material, fold, persons, plan, kinds)
     calibrated = calibrators.choose(chosen.before, target, weight, fold)
     if ledger is not None:
-        for level in ("gate", "calibrator"):
+        for level, read in (("gate", inputs), ("calibrator", ())):
             for number, (train, held) in enumerate(splits(fold)):
-                ledger.add(level, name, number, train & used, held, rows=row)
-            ledger.add(level, name, REFIT, used, rows=row)
+                ledger.add(level, name, number, train & used, held, rows=row, inputs=read)
+            ledger.add(level, name, REFIT, used, rows=row, inputs=read)
     return Stacked(
         gate=chosen.gate,
         calibrator=calibrated.calibrator,

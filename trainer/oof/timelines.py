@@ -25,6 +25,8 @@ Rows = NDArray[np.bool_]
 
 CHUNK = 2048
 """Timelines padded at once: 64 moments each take memory."""
+HARDLY = 1e-3
+"""Weight that keeps a fit defined where nobody reported, and tells it next to nothing where somebody did."""
 REPORTS = [HISTORY.index(f"self_{kind}") for kind in ("valence", "arousal")]
 
 
@@ -50,10 +52,16 @@ class Laid:
         """Weights [m] of the forecast: a first and only text has none."""
         return self.weight[name] * self.diary
 
+    @property
+    def readable(self) -> Rows:
+        """Rows [m] with an earlier self-report."""
+        return personal.readable(self.numbers)
+
     def evenly(self, name: str) -> Floats:
         """Weights [m] of the personal reading: how to read a person is learned from long histories, where
-        every moment counts alike."""
-        return np.asarray(self.weight[name] * self.known / self.dampened)
+        every moment counts alike; without an earlier self-report it is not used, and hardly learned from."""
+        heard = np.where(self.readable, 1.0, HARDLY)
+        return np.asarray(self.weight[name] * self.known * heard / self.dampened)
 
     def beside_texts(self, name: str) -> Floats:
         """Weights [m] of a value's gate and calibrator: where there is a past every moment counts alike, as

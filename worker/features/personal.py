@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from worker.features.schema import HISTORY, PERSONAL, TEMPORAL
 
 Floats = NDArray[np.float64]
+Rows = NDArray[np.bool_]
 
 MIDDLE = 0.5
 
@@ -35,16 +36,21 @@ _FROM_TEXT = [at for at, name in enumerate(PERSONAL) if name.endswith(" - text")
 _TEXT = [_text(PERSONAL[at]) for at in _FROM_TEXT]
 
 
+def readable(numbers: Floats) -> Rows:
+    """Whether the person's past [n, len(TEMPORAL)] holds a self-report: without one a text can be read in no
+    way that is theirs."""
+    return np.asarray(numbers[:, _REPORTED] > 0)
+
+
 def extract(numbers: Floats, history: Floats) -> Floats:
     """float64 [n, len(PERSONAL)] from TEMPORAL columns and the reflections' own HISTORY rows (only their
     text's valence and arousal are read). Without earlier self-reports all columns but these two are 0, so a
     linear map leaves the text as it is.
     """
-    reported = numbers[:, _REPORTED] > 0
     out = np.empty((len(numbers), len(PERSONAL)))
     out[:, _THEIRS] = numbers[:, _SELF]
     out[:, _FROM_MIDDLE] -= MIDDLE
     out[:, _FROM_TEXT] -= numbers[:, _TEXT]
-    out[~reported] = 0.0
+    out[~readable(numbers)] = 0.0
     out[:, _NOW] = history[:, _SAID]
     return out
