@@ -22,6 +22,8 @@ def bucket(name: str) -> Iterator[str]:
         patched.setenv("AWS_ACCESS_KEY_ID", "anybody")
         patched.setenv("AWS_SECRET_ACCESS_KEY", "anything")
         patched.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        fsspec.filesystem("s3", skip_instance_cache=True).mkdir(f"s3://{name}")
+        # fsspec keeps file systems by their arguments; an address is none of them, and may be an old one.
+        fsspec.get_filesystem_class("s3").clear_instance_cache()
+        fsspec.filesystem("s3").mkdir(f"s3://{name}")
         yield f"s3://{name}/feltsense"
         server.stop()
