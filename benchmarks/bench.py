@@ -98,7 +98,7 @@ def contest(
 ) -> dict[str, Any]:
     """Rates of all contestants on the same texts, latencies of the live lane and of the naive peer, and the
     worker's memory: the top level of the JSON."""
-    warm = 100 if ctx.quick else 300
+    warm = 300
     events = load.repeated(ctx.events, count)
     settings, logs, cores = ctx.settings, ctx.folder / "logs", machine()["cores"]
     with ExitStack() as stack:
@@ -199,14 +199,14 @@ def _call() -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="the rates and a short latency, in minutes")
     parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds")
-    parser.add_argument("--count", type=int, help="events of a round (6000; 1500 if quick)")
+    parser.add_argument("--count", type=int, help="events of a round (6000; 2400 if quick)")
     parser.add_argument("--bundle", type=Path, help="another bundle than the starter")
     parser.add_argument("--no-peers", dest="peers", action="store_false", help="leave the peers out")
     parser.add_argument("--parts", nargs="*", default=list(PARTS), choices=PARTS, help="of a full run")
     parser.add_argument("--folder", type=Path, help="where the databases lie meanwhile; else the system's")
     parser.add_argument("--out", type=Path, default=Path("bench/results.json"))
     call = parser.parse_args()
-    call.count = call.count or (1500 if call.quick else 6000)
+    call.count = call.count or (2400 if call.quick else 6000)
     if call.rounds < 1 or call.count < 1:
         parser.error("--rounds and --count are at least 1")
     return call
