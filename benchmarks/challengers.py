@@ -47,6 +47,7 @@ PLAN = Plan(
     folds=3,
     ngram_bits=12,
     holdout=False,
+    sentence=True,
     trees=Trees(rounds=20, class_rounds=8, least_rows=10),
     ngrams=LINEAR,
     embedding=LINEAR,

@@ -174,8 +174,8 @@ class Plan(Part):
     transformer: Transformer | None = Field(default=None, description="None: no base Tr.")
     sentence: bool = Field(
         default=False,
-        description="The embedding is read from below base Tr (trainer/features/reader.npz), and "
-        "the encoder's upper layers are not computed in serving.",
+        description="The embedding is read from the encoder's lower layers (trainer/features/reader.npz); "
+        "its upper ones are not computed in serving.",
     )
     native: tuple[str, ...] = Field(
         default=(), description="Corpora's own classes (labels of that name) that text bases learn beside."
@@ -186,12 +186,6 @@ class Plan(Part):
     @model_validator(mode="after")
     def _searchable(self) -> Plan:
         self.search.check(self)
-        return self
-
-    @model_validator(mode="after")
-    def _readable(self) -> Plan:
-        if self.sentence and self.transformer is None:
-            raise ValueError("`sentence` reads what base Tr's layers stand on: it needs [transformer]")
         return self
 
     @property

@@ -107,7 +107,7 @@ def fit(
 
         # Validation rows have features for the search's verdict alone: nothing is fitted on them.
         step("extract features", 2 * len(rows) + 2 * len(aside))
-        reader = sentences.read(depth=plan.depth) if plan.sentence else None
+        reader = sentences.read(plan.transformer) if plan.sentence else None
         every, screened = kept.keep(
             "features",
             lambda: build.build(
@@ -182,6 +182,8 @@ def fit(
             metrics["parity of base Tr"] = forking.export(
                 tuned, fork, normal(), lower(), settings=settings, reader=reader
             )
+        elif reader is not None:
+            np.savez(fork, **reader)  # type: ignore[arg-type]
         contents = Contents(
             trees=models.trees,
             ngrams=models.ngrams,
@@ -189,7 +191,7 @@ def fit(
             emotion=appraised.emotion,
             forecast=placed.forecast,
             personal=placed.personal,
-            fork=fork if tuned is not None else None,
+            fork=fork if tuned is not None or reader is not None else None,
             tuned=tuned.heads if tuned is not None else None,
             temporal=temporal,
             gates={name: stacked.gate for name, stacked in stacks.items()},

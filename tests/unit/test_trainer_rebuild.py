@@ -10,6 +10,7 @@ from trainer import rebuild
 from trainer.data import labelled, synthetic
 from trainer.errors import TrainerError
 from trainer.evaluate import membership
+from trainer.features import reader as shipped
 from trainer.fit import text
 from trainer.hpo.spaces import Search
 from trainer.plan import Linear, Net, Plan, Source, Transformer, Trees
@@ -97,6 +98,22 @@ def test_the_worker_perceives_with_it_and_self_reports_count_only_for_later_rows
         assert np.isfinite(values).all()
         assert min(values) >= 0
         assert max(values) <= 1
+
+
+def test_the_embedding_is_read_from_the_lower_layers_also_without_base_tr(rows, cache, tmp_path):
+    settings = Settings(cache_dir=cache, device_plan=("CPU",), temporal_device_plan=("CPU",))
+    plan = QUICKER.model_copy(update={"sentence": True})
+
+    facts = rebuild.fit(rows, plan, tmp_path / "read", Console(quiet=True), TrainerSettings(cache_dir=cache))
+
+    assert "fork.npz" in facts.files
+    assert "tuned.npz" not in facts.files
+    with np.load(tmp_path / "read" / "fork.npz") as fork, np.load(shipped.READER) as given:
+        assert set(fork.files) == set(given.files)
+    with Pipeline.open(tmp_path / "read", settings) as pipeline:
+        (one,) = pipeline.perceive([rows[0].reflection])
+    assert "Eb" in one.provenance["willingness"]["predictions"]
+    assert "Tr" not in one.provenance["willingness"]["predictions"]
 
 
 def test_the_expectation_does_not_see_the_text(bundle, rows, cache):

@@ -140,7 +140,7 @@ def test_a_sentence_reader_is_kept_beside_it_and_changes_nothing_of_it(learned, 
 
 def test_a_reader_of_another_depth_is_refused_by_name():
     with pytest.raises(TrainerError, match=r"reads the first 3 layers: set layers = 3 under \[transformer\]"):
-        reader.read(depth=4)
+        reader.read(Transformer(layers=2))
 
 
 def test_a_fork_that_serves_something_else_is_refused(learned, texts, settings, tmp_path):

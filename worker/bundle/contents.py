@@ -42,7 +42,8 @@ class Contents:
     masks that base. `emotion` maps the 13 log probabilities of expressed and invoked to willingness (base
     Em). `forecast` maps TEMPORAL features to valence and arousal (Tm of the expectation), `personal` maps
     PERSONAL features to both as this person means the text (Tm of valence and arousal). `fork` is the file of
-    the encoder's tuned upper layers and `tuned` the heads on them (base Tr), both None without it.
+    what stands on the encoder's lower layers in the place of its upper ones, None where nothing does;
+    `tuned` the heads on its tuned layers (base Tr), None where it has none.
     `temporal` is the IR of the temporal net. `gates`, `calibrators` by `GATED`, calibrators also
     risk.<flag>, `intervals` by `INTERVALS`. `nuance_temperature` divides nuance logits; `micro_scale`
     multiplies micro cosines. A gate's trees are a file of their own, gates/<name>.txt.

@@ -48,7 +48,7 @@ def load(folder: Path | None = None, *, keys: str | None = None) -> Bundle:
             forecast=DenseHeads.load(place / "forecast.npz"),
             personal=DenseHeads.load(place / "personal.npz"),
             fork=place / "fork.npz" if "fork.npz" in facts.files else None,
-            tuned=DenseHeads.load(place / "tuned.npz") if "fork.npz" in facts.files else None,
+            tuned=DenseHeads.load(place / "tuned.npz") if "tuned.npz" in facts.files else None,
             temporal=place / "temporal.xml",
             gates={name: _gate(place, name, blend["gates"][name]) for name in GATED},
             calibrators={name: Calibrator.from_json(value) for name, value in blend["calibrators"].items()},

@@ -47,8 +47,9 @@ def write(
     contents.emotion.save(part / "emotion.npz")
     contents.forecast.save(part / "forecast.npz")
     contents.personal.save(part / "personal.npz")
-    if contents.fork is not None and contents.tuned is not None:
+    if contents.fork is not None:
         shutil.copyfile(contents.fork, part / "fork.npz")
+    if contents.tuned is not None:
         contents.tuned.save(part / "tuned.npz")
     shutil.copyfile(contents.temporal, part / "temporal.xml")
     shutil.copyfile(contents.temporal.with_suffix(".bin"), part / "temporal.bin")
