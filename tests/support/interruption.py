@@ -1,5 +1,6 @@
 """A signal ends the work even where Python forgets what its handler raised: what
 `tests/unit/test_interruption.py` runs."""
+
 import signal
 import weakref
 
