@@ -23,18 +23,17 @@ from trainer.data import labelled
 from trainer.features import activations, build
 from trainer.features.activations import Activations, Rows
 from trainer.features.reader import READER
+from trainer.fit import transformer
 from trainer.settings import TrainerSettings
 from worker.events.taxonomy import taxonomy
 from worker.inference import bert, minilm
-from worker.inference.minilm import DEPTH, HIDDEN, LAYERS, QUERIES, SENTENCE
+from worker.inference.minilm import DEPTH, LAYERS, SENTENCE
 
 Tensors = Mapping[str, NDArray[np.float16]]
 
 BATCH = 64
 LEARNING_RATE = 1e-3
 WARM_UP = 0.05
-SPREAD = 0.5
-"""Deviation of the queries at the start, about that of a layer's output."""
 HELD_OUT = 2000
 
 
@@ -53,19 +52,15 @@ def fit(
     from their tokens in `lower`; `advance` is called after each batch (`steps` of them an epoch)."""
     torch.manual_seed(seed)
     generator = np.random.default_rng(seed)
-    start = {**minilm.read_weights(), QUERIES: generator.normal(0.0, SPREAD, (queries, HIDDEN))}
-    reader = bert.Upper(start, LAYERS - layers)
+    reader = bert.Upper(transformer.published(queries, generator), LAYERS - layers)
     goal = torch.from_numpy(embeddings)
     total = epochs * steps(len(rows))
     optimiser = torch.optim.AdamW(reader.parameters(), lr=LEARNING_RATE, weight_decay=0.0, fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: min(1.0, (step + 1) / (WARM_UP * total)) * max(0.0, 1.0 - step / total)
-    )
+    schedule = transformer.warmed(optimiser, total, WARM_UP)
     for _ in range(epochs):
         for batch in lower.batches(rows, BATCH, generator):
-            x, real = lower.of(batch)
             with torch.autocast("cpu", torch.bfloat16):
-                found = reader(x, bert.Padded(real), len(x))
+                found = transformer.mean_of(reader, *lower.of(batch))
             loss = (1.0 - functional.cosine_similarity(found, goal[torch.from_numpy(batch)])).mean()
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -86,16 +81,10 @@ def agreement(
     reader: Tensors, lower: Activations, embeddings: NDArray[np.float32], rows: Rows
 ) -> NDArray[np.float64]:
     """Cosines [len(rows)] of what the reader gives for `rows` to their embeddings."""
-    _, own = minilm.parts_of({name: part.astype(np.float32) for name, part in reader.items()})
-    layers = bert.Upper(own, minilm.layers_of(own)[0]).eval()
-    goal = torch.from_numpy(embeddings)
-    out = np.empty(len(embeddings))
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        for batch in lower.batches(rows, BATCH):
-            x, real = lower.of(batch)
-            given = layers(x, bert.Padded(real), len(x))
-            out[batch] = functional.cosine_similarity(given, goal[torch.from_numpy(batch)]).numpy()
-    return out[rows]
+    _, own = minilm.parts_of(reader)
+    given = transformer.means(own, lower, rows)
+    cosines = (given * embeddings[rows]).sum(axis=1) / np.linalg.norm(given, axis=1)  # those are unit length
+    return np.asarray(cosines)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

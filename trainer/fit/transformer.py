@@ -80,7 +80,7 @@ def fit(
     generator = np.random.default_rng(seed)
     tasks = _tasks(targets, rows, np.array(sources), plan, taxonomy)
     used = _drawn(tasks, rows, np.array(sources), plan, generator)
-    layers = bert.Upper(_start(plan, generator), activations.depth)
+    layers = bert.Upper(published(plan.queries, generator), activations.depth)
     heads = [nn.Linear(HIDDEN, len(task.names)) for task in tasks]
     with torch.no_grad():
         for head, task in zip(heads, tasks, strict=True):
@@ -99,13 +99,11 @@ def fit(
         batch for _ in range(plan.epochs) for batch in activations.batches(used, plan.batch, generator)
     ]
     total = max(len(batches), 1)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: min(1.0, (step + 1) / (_WARM_UP * total)) * max(0.0, 1.0 - step / total)
-    )
+    schedule = warmed(optimiser, total, _WARM_UP)
     parameters = [*layers.parameters(), *of_heads]
     for batch in batches:
         with torch.autocast("cpu", torch.bfloat16):
-            seen = functional.dropout(_pooled(layers, *activations.of(batch, plan.tokens)), plan.dropout)
+            seen = functional.dropout(mean_of(layers, *activations.of(batch, plan.tokens)), plan.dropout)
         picked = torch.from_numpy(batch)
         loss = torch.zeros(())
         for head, task in zip(heads, tasks, strict=True):
@@ -123,27 +121,40 @@ def fit(
 
 def pooled(tuned: Tuned, activations: Activations, rows: Rows) -> Floats:
     """What the tuned layers make of `rows`: float64 [len(rows), 384]."""
-    layers = bert.Upper(tuned.tensors, activations.depth).eval()
+    return means(tuned.tensors, activations, rows)
+
+
+def means(tensors: bert.Weights, activations: Activations, rows: Rows) -> Floats:
+    """What layers of these `tensors` make of `rows`: float64 [len(rows), 384]."""
+    layers = bert.Upper(tensors, minilm.layers_of(tensors)[0]).eval()
     out = np.empty((len(rows), HIDDEN))
     place = np.empty(len(activations.lengths), dtype=np.intp)
     place[rows] = np.arange(len(rows))
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         for batch in activations.batches(rows, 64):
-            out[place[batch]] = _pooled(layers, *activations.of(batch)).numpy()
+            out[place[batch]] = mean_of(layers, *activations.of(batch)).numpy()
     return out
 
 
-def _pooled(layers: bert.Upper, x: Tensor, real: Tensor) -> Tensor:
+def mean_of(layers: bert.Upper, x: Tensor, real: Tensor) -> Tensor:
+    """What the layers make of texts that `Activations.of` has padded: f32 [b, 384]."""
     out: Tensor = layers(x, bert.Padded(real), len(x))
     return out
 
 
-def _start(plan: Transformer, generator: np.random.Generator) -> bert.Weights:
-    """The published weights, and the queries that are to be learned."""
+def published(queries: int, generator: np.random.Generator) -> bert.Weights:
+    """The published weights, and so many queries that are to be learned (0: none)."""
     weights = minilm.read_weights()
-    if not plan.queries:
+    if not queries:
         return weights
-    return {**weights, minilm.QUERIES: generator.normal(0.0, _QUERY_SPREAD, (plan.queries, HIDDEN))}
+    return {**weights, minilm.QUERIES: generator.normal(0.0, _QUERY_SPREAD, (queries, HIDDEN))}
+
+
+def warmed(optimiser: torch.optim.Optimizer, total: int, share: float) -> torch.optim.lr_scheduler.LambdaLR:
+    """A learning rate that rises over the first `share` of `total` steps and falls to 0 with the last."""
+    return torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: min(1.0, (step + 1) / (share * total)) * max(0.0, 1.0 - step / total)
+    )
 
 
 def _tasks(

@@ -48,7 +48,7 @@ class Sentences(nn.Module):
 
     def forward(self, ids: Tensor, places: Tensor, texts: Texts, count: int) -> Tensor:
         """`ids` and `places` (each token's in its text) i32 [T] of `count` texts -> f32 [count, 384], or
-        [count, 768] with a fork."""
+        [count, 768] with a fork's tuned layers."""
         shared = self.lower(ids, texts, places)
         embedding = functional.normalize(self.embedding(shared, texts, count), dim=1, eps=1e-12)
         if self.tuned is None:

@@ -25,8 +25,8 @@ _USUAL = 24
 
 
 class Encoder:
-    """The sentence encoder, ready to run. `width` is the embedding's length; with a fork a text's vector is
-    twice as long: the embedding, then the tuned layers' mean."""
+    """The sentence encoder, ready to run. `width` is the embedding's length; with a fork that has tuned
+    layers a text's vector is twice as long: the embedding, then their mean."""
 
     width = minilm.HIDDEN
 
